@@ -13,8 +13,7 @@ from torch import Tensor
 from tests.tracker.conftest import Indelible
 from tracker.base import workers
 from tracker.base.base_models import accuracies
-from tracker.base.devices import pick_device
-from tracker.base.workers import Threads
+from tracker.base.workers import Threads, pick_device
 from tracker.studies.evidence import evidence
 from unlearning import base_model, losses, training
 from unlearning.base_model import BaseModel

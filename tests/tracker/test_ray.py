@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,14 @@ from tests.factors.small_bases import Tied, normalised, random_base
 from tests.forked import succeed
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
+from tests.tracker.test_damage import one_line
 from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
+from tracker.store.records import code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.lacking import lacking
@@ -152,11 +153,11 @@ def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
         driver = subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_for(4)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        cluster.add_node(num_cpus=1)
         wait_for(16)
         assert driver.poll() is None, "it was done before it died"
         driver.kill()
         driver.wait()
-    cluster.add_node(num_cpus=1)
     assert 4 <= len(rows(folder)) < 2 * SAMPLES
     ended = subprocess.run(on_ray, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -175,6 +176,11 @@ def swept(folder: Path, base: BaseRun, plan: Plan, engine: Engine) -> dict[str, 
     return rows(folder)
 
 
+def dislikes(base: BaseModel, piece: int) -> None:
+    if piece == 2:
+        raise UserError(f"{piece} is not liked")
+
+
 @pytest.mark.slow
 def test_the_numbers_are_those_of_threads(
     trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine, said: list[str]
@@ -190,6 +196,8 @@ def test_the_numbers_are_those_of_threads(
         assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the nodes"
     by_threads, by_ray = found
     assert by_ray == by_threads
+    with on_ray.pool(base.model, Stop()) as pool, pytest.raises(UserError, match="2 is not liked"):
+        list(pool.map(dislikes, iter([1, 2, 3])))
     assert said[-1] == "Ray: 2 slots on 2 nodes"
     finished = store.finished_members(plan.digests).items()
     done = {key: replace(member, versions="") for key, member in finished}
@@ -225,54 +233,6 @@ def test_predictions_factors_and_ensembles_are_those_of_threads(
     assert factors.keys() == factors_ray.keys()
     for name, values in factors.items():
         assert torch.equal(values.nan_to_num(7), factors_ray[name].nan_to_num(7)), name
-
-
-class Slowly:
-    """Computes after a while, and says where. Does not like some numbers."""
-
-    def __init__(self, log: Path, seconds: float) -> None:
-        self.log, self.seconds = log, seconds
-
-    def __call__(self, base: Any, piece: int) -> tuple[int, str]:
-        with self.log.open("a") as file:
-            file.write(f"{piece}\n")
-        if piece < 0:
-            raise UserError("it does not like it")
-        time.sleep(self.seconds)
-        return piece * piece, ray.get_runtime_context().get_node_id()
-
-
-@pytest.mark.slow
-def test_a_node_dies_and_one_joins(
-    tmp_path: Path, cluster: Any, base: BaseRun, on_ray: RayEngine, said: list[str]
-) -> None:
-    log, found = tmp_path / "log", dict[int, tuple[int, str]]()
-    said.clear()
-    ends = time.monotonic() + 90
-
-    def is_wanted(piece: int) -> bool:
-        return len({node for _, node in found.values()}) < 3 and time.monotonic() < ends
-
-    with on_ray.pool(base.model, Stop()) as pool:
-        for piece, result in pool.map(Slowly(log, 0.4), takewhile(is_wanted, count())):
-            assert piece not in found
-            found[piece] = result
-            if len(found) == 4:
-                own = ray.get_runtime_context().get_node_id()  # a driver dies with its own node
-                dying = next(node for node in cluster.worker_nodes if node.node_id != own)
-                cluster.remove_node(dying, allow_graceful=False)
-                cluster.add_node(num_cpus=1)
-    assert {piece: square for piece, (square, _) in found.items()} == {
-        k: k * k for k in range(len(found))
-    }
-    assert len({node for _, node in found.values()}) == 3, "the new node has computed too"
-    again = len(log.read_text().split()) - len(found)
-    assert again <= 2, "what was in flight is computed again, and nothing else"
-    with (
-        pytest.raises(UserError, match="it does not like it"),
-        on_ray.pool(base.model, Stop()) as pool,
-    ):
-        list(pool.map(Slowly(log, 0), iter([1, -1, 2])))
 
 
 @pytest.mark.slow
@@ -389,27 +349,18 @@ def test_bad_options(
     assert said in answer.err.splitlines()[-1]
 
 
-def test_without_ray(trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
-    assert (answer.code, answer.err.splitlines()[-1]) == (
-        2,
-        "indelible: --engine ray needs Ray, which is not installed: pip install 'indelible[ray]'",
-    )
-
-
-def test_another_version_of_ray(
+def test_without_ray_or_with_another_version(
     trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(*_: Any, **__: Any) -> None:
         raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.40.0")
 
+    command = ("sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
-    assert answer.code == 2
-    assert "cannot be used: Version mismatch" in answer.err.splitlines()[-1]
-    assert "Ray: 2.40.0" in answer.err.splitlines()[-1]
+    one_line(indelible(trained, *command), "cannot be used: Version mismatch", "Ray: 2.40.0")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    one_line(indelible(trained, *command), "not installed: pip install 'indelible[ray]'")
 
 
 def arrived(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> BaseModel:
@@ -444,11 +395,8 @@ def test_a_base_model_arrives_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert base.weights_sha256 == before == arrived(base, monkeypatch).weights_sha256
     assert base.once("it", lambda: [1]) is base.replica().once("it", lambda: [2])
     assert found.once("it", lambda: [3]) == [3]
-
-
-def test_tied_weights_stay_tied(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = arrived(random_base(Tied()), monkeypatch).network
-    assert network.get_parameter("first.weight") is network.get_parameter("second.weight")
+    tied = arrived(random_base(Tied()), monkeypatch).network
+    assert tied.get_parameter("first.weight") is tied.get_parameter("second.weight")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64])
@@ -460,22 +408,10 @@ def test_tensors_of_every_kind_arrive(dtype: torch.dtype, rows: int) -> None:
     assert (found.dtype, found.stride()) == (dtype, tensor.stride())
 
 
-@pytest.mark.parametrize(
-    ("versions", "said"),
-    [
-        ({"Indelible": "other"}, "^Indelible is other in this process, and on .* it is 0"),
-        (
-            {"the algorithm 'halt'": "extension 1.0"},
-            r"the algorithm 'halt' is extension 1\.0 in this process, and on .* it is not there",
-        ),
-    ],
-)
-def test_a_process_with_other_code_is_refused(
-    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], said: str
-) -> None:
+def test_a_process_with_other_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get", lambda told: told)
-    path, own, here = ray_engine._driver()
+    own: list[list[str]] = [[] for _ in ray_engine.REGISTRIES]
     received: Any = ray_engine._received.__wrapped__
-    assert received(((path, own, here), ["the work"])) == "the work"
-    with pytest.raises(UserError, match=said):
-        received(((path, own, versions), ["the work"]))
+    assert received((sys.path, own, code_version(), ["the work"])) == "the work"
+    with pytest.raises(UserError, match=r"^Indelible is other in this process, and 0"):
+        received((sys.path, own, "other", ["the work"]))

@@ -14,9 +14,9 @@ from torch import nn
 
 from tracker.base import base_models, given, training
 from tracker.base.base_models import BaseRun
-from tracker.base.devices import pick_device
 from tracker.base.given import NOTHING, Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
+from tracker.base.workers import pick_device
 from tracker.reading.listing import member_of
 from tracker.store.read import Reader
 from tracker.store.weights import read_weights, restored
@@ -114,7 +114,6 @@ class Bases:
         base = BaseModel(copy.deepcopy(own), dataset, pick_device(device))
         run_id = training.import_network(store, base, arch, data.described)
         training.say_chance(dataset, base_models.accuracies(base), self.say)
-        training.say_frozen(own, self.say)
         self._given[run_id] = Given(dataset, None if given.is_named(arch) else own)
         return run_id
 
@@ -158,7 +157,8 @@ class Bases:
     ) -> nn.Module:
         """A network of a base model's architecture with these weights, to the last bit."""
         known = self._given.get(run_id, NOTHING)
-        dataset = base_models.data_of(run_id, params, tags, self.data_dir, self.folder, known)
+        where = params["source"], tags["data_fingerprint"], self.data_dir, self.folder
+        dataset = base_models.load_data(run_id, *where, known)
         network = known.network_for(run_id, params["arch"], dataset)
         if any(tensor.dtype == torch.float64 for tensor in state.values()):
             network = network.double()

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tracker.store.write import Store
 
 
-PRECISIONS = ("float32", "float64")
 OUTPUTS_APART = 1e-2  # of a base model's test loss: other devices and precisions are far nearer
 
 
@@ -93,13 +92,14 @@ def load(
     Raises UserError if there is none, if weights, data or outputs are not what they were in
     training, if it needs what another process was given, or if the device lacks the precision.
     """
-    if precision not in PRECISIONS:  # from Python it may be anything
-        raise UserError(f"precision is {precision!r}: choose {', '.join(PRECISIONS)}")
+    if precision not in ("float32", "float64"):  # from Python it may be anything
+        raise UserError(f"precision is {precision!r}: choose float32, float64")
     if precision == "float64" and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     run_id, params, tags = str(run.info.run_id), run.data.params, run.data.tags
-    dataset = data_of(run_id, params, tags, data_dir, store.address.folder, given)
+    where = params["source"], tags["data_fingerprint"], data_dir, store.address.folder
+    dataset = load_data(run_id, *where, given)
     network = given.network_for(run_id, params["arch"], dataset)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
@@ -124,41 +124,25 @@ def load(
     return BaseRun(run_id, run.info.run_name, arch, base, weights, tags["weights_sha256"])
 
 
-def data_of(
-    base_run_id: str,
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    data_dir: Path,
-    folder: Path,
-    given: Given = NOTHING,
-) -> datasets.Dataset:
-    """The data set of a base model's run: the one that this process was given, or as `load_data`.
-
-    Args:
-        folder: of the store.
-    """
-    fingerprint = tags["data_fingerprint"]
-    if given.dataset is not None and given.dataset.fingerprint == fingerprint:
-        return given.dataset
-    return load_data(base_run_id, params["source"], fingerprint, data_dir, folder)
-
-
 def load_data(
     base_run_id: str,
     described: str,
     fingerprint: str | None,
     data_dir: Path = datasets.AS_IT_IS.data_dir,
     folder: Path | None = None,
+    given: Given = NOTHING,
 ) -> datasets.Dataset:
     """The data set that a base model was trained on.
 
     Args:
         described: the data set, in the words of the base model's run.
         fingerprint: of the data set in training, if that is known.
-        folder: of the store, with which data may be kept.
+        folder: of the store, with which data may be kept. given: what this process was given.
 
     Raises UserError where it is not here, or is not what it was in training.
     """
+    if given.dataset is not None and given.dataset.fingerprint == fingerprint:
+        return given.dataset
     if not is_kept(described):
         raise UserError(
             f"the data of base model {base_run_id} were given to Python and not kept: "

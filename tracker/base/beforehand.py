@@ -7,7 +7,10 @@ interrupted, with the seconds that they took.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +31,7 @@ from tracker.base.parts import (
     POSITIONS,
     PRE_FACTORS,
     SECONDS,
+    Parts,
     Progress,
     Table,
     complete,
@@ -41,6 +45,20 @@ from unlearning.base_model import BaseModel
 from unlearning.version import VERSION
 
 BLOCK = 64  # samples at a time: always the same, since the last bits depend on it
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Columns that are computed together of samples.
+
+    Attributes:
+        version: of the values of the samples with these ids. compute: the columns, (K,) each, for
+            positions (K,) in the training split.
+    """
+
+    names: Sequence[str]
+    version: Callable[[list[int]], str]
+    compute: Callable[[BaseModel, Tensor], Mapping[str, Tensor]]
 
 
 def pre_factors(
@@ -60,85 +78,22 @@ def pre_factors(
         engine: computes.
         progress: is told of how many samples all is known now.
     """
-    chosen = {f.key: f for f in families or factors.families() if f.pre is not None}
-    known: dict[str, dict[int, float]] = {c.name: {} for f in chosen.values() for c in f.columns}
-
-    def learn(part: Table, of: Iterable[Family]) -> None:
-        for column in (column.name for family in of for column in family.columns):
-            known[column] |= zip(part[IDS].tolist(), part[column].tolist(), strict=True)
-
-    def has_some(says: str) -> bool:
-        return bool(read_tag(says).keys() & chosen)
-
-    for says, part in PRE_FACTORS.intact(store, base_run.run_id, has_some):
-        now, said = _versions(base_run, chosen.values(), part[IDS].tolist()), read_tag(says)
-        current = [family for key, family in chosen.items() if said.get(key) == now[key]]
-        # A column that was added since is lacking, also where the version was not raised for it.
-        learn(part, [f for f in current if all(column.name in part for column in f.columns)])
-    missing: dict[tuple[int, ...], list[Family]] = {}  # families by the samples that they lack
-    for family in chosen.values():
-        there = known[family.columns[0].name]
-        if ids := tuple(sample for sample in dict.fromkeys(sample_ids) if sample not in there):
-            missing.setdefault(ids, []).append(family)
-    progress(len(set(sample_ids)) - len({i for ids in missing for i in ids}), "found")
-    for ids, lacking in missing.items():
-        _compute(store, base_run, ids, lacking, engine, progress, learn)
-    if missing:
-        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
-    return {
-        name: torch.tensor([values[i] for i in sample_ids], dtype=torch.float64)
-        for name, values in known.items()
-    }
-
-
-def _versions(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
-    """What the tag of a part with these samples says: versions by the keys of the families."""
-    suffix = "" if base_run.precision == "float32" else f"-{base_run.precision}"
     beside = base_run.model.companions
-    return {family.key: version_for(family, beside, ids) + suffix for family in families}
+    suffix = "" if base_run.precision == "float32" else f"-{base_run.precision}"
 
+    def asked(family: Family) -> _Question:
+        return _Question(
+            [column.name for column in family.columns],
+            lambda ids: version_for(family, beside, ids) + suffix,
+            lambda base, positions: pre_values(base, [family], positions),
+        )
 
-def _compute(
-    store: Store,
-    base_run: BaseRun,
-    ids: Sequence[int],
-    families: Sequence[Family],
-    engine: Engine,
-    progress: Progress,
-    learn: Callable[[Table, Iterable[Family]], None],
-) -> None:
-    """Compute families for some samples, and keep the results as parts."""
-    train = base_run.model.dataset.train
-
-    def compute(replica: BaseModel, block: list[int]) -> Table:
-        positions = replica.dataset.train.positions(block).to(replica.device)
-        part = {IDS: torch.tensor(block)}
-        for family in families:
-            started = time.perf_counter()
-            part |= pre_values(replica, [family], positions)
-            part[f"{SECONDS}{family.key}"] = _share(started, block)
-        return part
-
-    def save(part: Table) -> None:
-        ids = part[IDS].tolist()
-        positions = train.positions(ids)
-        part |= {POSITIONS: positions, LABELS: train.labels[positions]}
-        catalog = [factors.described(column) for column in factors.columns(families)]
-        about = {AT: milliseconds(), CATALOG: catalog}
-        if train.paths is not None:
-            about[PATHS] = [train.path_of(sample) for sample in ids]
-        versions = as_tag(_versions(base_run, families, ids))
-        PRE_FACTORS.add(store, base_run.run_id, part, versions, about)
-        learn(part, families)
-
-    with engine.pool(base_run.model, Stop()) as pool:
-        complete(pool, ids, compute, save, progress, "factors", BLOCK)
-
-
-def _share(started: float, ids: list[int]) -> Tensor:
-    """The seconds since then, a share for each sample: (samples,) float64."""
-    seconds = (time.perf_counter() - started) / len(ids)
-    return torch.full((len(ids),), seconds, dtype=torch.float64)
+    chosen = [family for family in families or factors.families() if family.pre is not None]
+    return _answers(
+        *(store, base_run, PRE_FACTORS, {family.key: asked(family) for family in chosen}),
+        *(sample_ids, lambda: engine.pool(base_run.model, Stop()), progress, "factors"),
+        [factors.described(column) for column in factors.columns(chosen)],
+    )
 
 
 def forecasts(
@@ -159,40 +114,86 @@ def forecasts(
         pool: computes. progress: is told how many samples were just done, and for which algorithm.
         most: test samples that the index looks at; as many as it does by itself if None.
     """
-    run_id, known = base_run.run_id, dict[int, list[float]]()  # in the order of FORECAST
-    brought = algorithms.provider(algorithm.name)
-    parts = (formula(), base_run.precision, algorithm.name, algorithm.settings())
+    name, brought = algorithm.name, algorithms.provider(algorithm.name)
+    parts = (formula(), base_run.precision, name, algorithm.settings())
     fewer = () if most is None else (most,)
     version = sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 
-    def learn(part: Table) -> None:
-        rows = torch.stack([part[name] for name in FORECAST], dim=1)
-        known.update(zip(part[IDS].tolist(), rows.tolist(), strict=True))
-
-    def compute(base: BaseModel, ids: list[int]) -> Table:
-        started = time.perf_counter()
-        positions = base.dataset.train.positions(ids).to(base.device)
-        with algorithms.REGISTRY.by(algorithm.name):
+    def compute(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+        with algorithms.REGISTRY.by(name):
             found = index.forecast(base, algorithm, positions, most)
-        part = {name: getattr(found, name).cpu().double() for name in FORECAST}
-        return {IDS: torch.tensor(ids), **part, seconds: _share(started, ids)}
+        return {each: getattr(found, each).cpu().double() for each in FORECAST}
 
-    def save(part: Table) -> None:
-        FORECASTS.add(store, run_id, part, version, {AT: milliseconds()})
-        learn(part)
-
-    seconds = f"{SECONDS}{INDEX}{algorithm.name}"
-    for _, part in FORECASTS.intact(store, run_id, lambda says: says == version):
-        learn(part)
-    missing = [sample for sample in sample_ids if sample not in known]
-    progress(len(sample_ids) - len(missing), algorithm.name)
-    complete(pool, missing, compute, save, progress, algorithm.name, BLOCK)
-    if missing:
-        store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-    rows = torch.tensor([known[i] for i in sample_ids], dtype=torch.float64)
-    return dict(zip(FORECAST, rows.reshape(-1, len(FORECAST)).T.contiguous(), strict=True))
+    asked = {f"{INDEX}{name}": _Question(FORECAST, lambda ids: version, compute)}
+    return _answers(
+        store, base_run, FORECASTS, asked, sample_ids, lambda: nullcontext(pool), progress, name
+    )
 
 
 def formula() -> str:
     """A digest of the versions of the index and of the engine."""
     return sha256_of("index", index.VERSION, VERSION)
+
+
+def _answers(
+    store: Store,
+    base_run: BaseRun,
+    kind: Parts,
+    questions: Mapping[str, _Question],
+    sample_ids: Sequence[int],
+    pool: Callable[[], AbstractContextManager[Pool]],
+    progress: Progress,
+    doing: str,
+    catalog: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Tensor]:
+    """The columns of all questions, float64 (samples,), read or else computed and kept.
+
+    Args:
+        questions: by what their versions and seconds are kept under. catalog: the factors as rows.
+    """
+    run, train = store.run(base_run.run_id), base_run.model.dataset.train
+    known: dict[str, dict[int, float]] = {n: {} for q in questions.values() for n in q.names}
+
+    def learn(part: Table, of: Mapping[str, _Question]) -> None:
+        for name in (name for question in of.values() for name in question.names):
+            known[name] |= zip(part[IDS].tolist(), part[name].tolist(), strict=True)
+
+    for part, says in kind.of(store, run, lambda says: read_tag(says).keys() & questions):
+        said, ids = read_tag(says), part[IDS].tolist()
+        current = {key: q for key, q in questions.items() if said.get(key) == q.version(ids)}
+        # A column that was added since is lacking, also where the version was not raised for it.
+        learn(part, {key: q for key, q in current.items() if part.keys() >= {*q.names}})
+    lacking = {k: q for k, q in questions.items() if {*sample_ids} - known[q.names[0]].keys()}
+    there = [known[question.names[0]].keys() for question in lacking.values()]
+    missing = [i for i in dict.fromkeys(sample_ids) if not all(i in ids for ids in there)]
+    computes = {key: question.compute for key, question in lacking.items()}
+    progress(len({*sample_ids}) - len(missing), "found")
+
+    def compute(base: BaseModel, ids: list[int]) -> Table:
+        split, part = base.dataset.train, {IDS: torch.tensor(ids)}
+        positions = split.positions(ids)
+        for key, columns_of in computes.items():
+            started = time.perf_counter()
+            part |= columns_of(base, positions.to(base.device))
+            seconds = (time.perf_counter() - started) / len(ids)  # a share for each sample
+            part[f"{SECONDS}{key}"] = torch.full((len(ids),), seconds, dtype=torch.float64)
+        return part | {POSITIONS: positions, LABELS: split.labels[positions]}
+
+    def save(part: Table) -> None:
+        ids = part[IDS].tolist()
+        rows = [row for row in catalog if row["factor"] in part]
+        about: dict[str, Any] = {AT: milliseconds(), CATALOG: rows}
+        if train.paths is not None:
+            about[PATHS] = [train.path_of(sample) for sample in ids]
+        says = as_tag({key: question.version(ids) for key, question in lacking.items()})
+        kind.add(store, base_run.run_id, part, says, about)
+        learn(part, lacking)
+
+    if missing:
+        with pool() as workers:
+            complete(workers, missing, compute, save, progress, doing, BLOCK)
+        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
+    return {
+        name: torch.tensor([values[i] for i in sample_ids], dtype=torch.float64)
+        for name, values in known.items()
+    }

@@ -6,8 +6,7 @@ of the data tells how far the base model has memorised a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from unlearning.algorithms.retrain import train_again
 from unlearning.base_model import BaseModel, Companions, Model, logits
 from unlearning.execution import by_device
 from unlearning.training import Learning, Subsets, all_but
+from unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -42,81 +42,8 @@ SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
-
-
-@dataclass(frozen=True)
-class Training:
-    """Models of one kind that are trained beside a base model by its recipe, stacked.
-
-    Attributes:
-        kind: of the parts that keep what they say. doing: how that is called in a progress bar.
-        subsets: the data of each model, by its number or the sample that it does not see.
-        results: what is kept of models: a row for each.
-        further_seed: is added to the seed of the base model's recipe.
-    """
-
-    kind: Parts
-    doing: str
-    subsets: Callable[[BaseModel, list[int]], Subsets]
-    results: Callable[[BaseModel, list[int], list[Model]], Table]
-    further_seed: int = 0
-
-    def go(
-        self,
-        store: Store,
-        run_id: str,
-        base: BaseModel,
-        missing: Sequence[int],
-        on_progress: Progress,
-        engine: Engine,
-    ) -> None:
-        """Train models and keep what they say. Raises UserError for a base without a recipe."""
-        stop, execution = Stop(), by_device(base.device)
-
-        def compute(replica: BaseModel, some: list[int]) -> Table:
-            subsets = self.subsets(replica, some)
-            states = train_again(replica, subsets, execution, stop.is_set, self.further_seed)
-            each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
-            return self.results(replica, some, [replica.model.at(state) for state in each])
-
-        def save(part: Table) -> None:
-            self.kind.add(store, run_id, part, str(len(next(iter(part.values())))))
-
-        with engine.pool(base, stop) as pool:
-            complete(pool, missing, compute, save, on_progress, self.doing, AT_A_TIME)
-
-
-def _all_but(base: BaseModel, ids: list[int]) -> Subsets:
-    return all_but(base.dataset.train.positions(ids), len(base.train_labels))
-
-
-def _on_test_set(base: BaseModel, ids: list[int], models: list[Model]) -> Table:
-    found = [logits(model, base.test_inputs).cpu() for model in models]
-    return {"ids": torch.tensor(ids), "logits": torch.stack(found)}
-
-
-def _drawn(base: BaseModel, numbers: list[int]) -> Subsets:
-    """The training samples that models of the ensemble see, in order: they follow from numbers."""
-    size = len(base.train_labels)
-    orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
-    parts = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
-    return Subsets(torch.from_numpy(parts))
-
-
-def _on_training_set(base: BaseModel, numbers: list[int], models: list[Model]) -> Table:
-    """Which samples each model saw, and which it gets right: (models, samples) each."""
-    included = torch.zeros(len(numbers), len(base.train_labels), dtype=torch.bool)
-    right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
-    return {
-        "models": torch.tensor(numbers),
-        "included": included.scatter(1, _drawn(base, numbers).positions, True),
-        "correct": torch.stack(right).cpu(),
-    }
-
-
-WITHOUT = Training(LEFT_OUT, "leaving out", _all_but, _on_test_set)
-WITHOUT_AGAIN = replace(WITHOUT, kind=SECOND_SEED, further_seed=1)
-ENSEMBLE = Training(MEMORIZATION, "memorisation", _drawn, _on_training_set)
+DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed", MEMORIZATION: "memorisation"}
+CURRENT = f"version {VERSION}"  # what the tags of parts say; those of other versions are outdated
 
 
 def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
@@ -125,22 +52,22 @@ def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
     Args:
         sample_ids: of all training samples, in order.
     """
-    ensemble, memorization = list(MEMORIZATION.of(store, run)), dict[int, float]()
-    seen, right = (_rows(ensemble, "models", name) for name in ("included", "correct"))
+    seen, right = (_rows(store, run, MEMORIZATION, of) for of in ("included", "correct"))
+    memorization = dict[int, float]()
     if len(seen) > 1:
         in_order = (torch.stack([of[number] for number in sorted(of)]) for of in (right, seen))
         memorization = dict(zip(sample_ids, memorization_estimate(*in_order).tolist(), strict=True))
-    learned = next(
-        (Learning(part["losses"], part["margins"]) for part in LEARNING.of(store, run)), None
-    )
-    return Companions(_rows(LEFT_OUT.of(store, run), "ids", "logits"), memorization, learned)
+    learned = [Learning(part["losses"], part["margins"]) for part, _ in LEARNING.of(store, run)]
+    left_out = _rows(store, run, LEFT_OUT, "logits")
+    return Companions(left_out, memorization, next(iter(learned), None))
 
 
-def _rows(parts: Iterable[Table], key: str, column: str) -> dict[int, Tensor]:
-    """The rows of a column in all parts, by the numbers in another."""
+def _rows(store: Store, run: Run, kind: Parts, column: str) -> dict[int, Tensor]:
+    """The rows of a column in all current parts, by the numbers of their models."""
     rows: dict[int, Tensor] = {}
-    for part in parts:
-        rows |= zip(part[key].tolist(), part[column], strict=True)
+    for part, says in kind.of(store, run):
+        if says == CURRENT:
+            rows |= zip(part["models"].tolist(), part[column], strict=True)
     return rows
 
 
@@ -157,8 +84,8 @@ def leave_out(
     Raises UserError for a base model without a recipe.
     """
     missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
-    on_progress(len(sample_ids) - len(missing), WITHOUT.doing)
-    WITHOUT.go(store, run_id, base, missing, on_progress, engine)
+    on_progress(len(sample_ids) - len(missing), DOING[LEFT_OUT])
+    _leave_out(store, run_id, base, LEFT_OUT, missing, on_progress, engine)
 
 
 def measure_chance(
@@ -181,13 +108,13 @@ def measure_chance(
 
     def of_two_seeds() -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         run = store.run(run_id)
-        once, again = (_rows(k.of(store, run), "ids", "logits") for k in (LEFT_OUT, SECOND_SEED))
+        once, again = (_rows(store, run, kind, "logits") for kind in (LEFT_OUT, SECOND_SEED))
         return once, {sample: again[sample] for sample in again if sample in once}
 
     _, again = of_two_seeds()
     missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
-    on_progress(SEEDS_FOR - len(missing), "a second seed")
-    WITHOUT_AGAIN.go(store, run_id, base, missing, on_progress, engine)
+    on_progress(SEEDS_FOR - len(missing), DOING[SECOND_SEED])
+    _leave_out(store, run_id, base, SECOND_SEED, missing, on_progress, engine)
     left_out, again = of_two_seeds()
     untouched = base.test_logits.cpu()
     pairs_of = {
@@ -200,6 +127,27 @@ def measure_chance(
     }
     store.note_metrics(run_id, gaps)
     return gaps
+
+
+def _leave_out(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    kind: Parts,
+    missing: Sequence[int],
+    on_progress: Progress,
+    engine: Engine,
+) -> None:
+    """Train models without a sample each, with another seed for SECOND_SEED."""
+
+    def subsets(base: BaseModel, ids: list[int]) -> Subsets:
+        return all_but(base.dataset.train.positions(ids), len(base.train_labels))
+
+    def results(base: BaseModel, ids: list[int], models: list[Model]) -> Table:
+        return {"logits": torch.stack([logits(m, base.test_inputs).cpu() for m in models])}
+
+    seed = int(kind is SECOND_SEED)
+    _train(store, run_id, base, kind, missing, subsets, results, seed, on_progress, engine)
 
 
 def memorize(
@@ -217,7 +165,55 @@ def memorize(
 
     Raises UserError for a base model without a recipe.
     """
-    known = _rows(MEMORIZATION.of(store, store.run(run_id)), "models", "correct")
+
+    def subsets(base: BaseModel, numbers: list[int]) -> Subsets:
+        size = len(base.train_labels)
+        orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
+        parts = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
+        return Subsets(torch.from_numpy(parts))
+
+    def results(base: BaseModel, numbers: list[int], models: list[Model]) -> Table:
+        """Which samples each model saw, and which it gets right: (models, samples) each."""
+        included = torch.zeros(len(numbers), len(base.train_labels), dtype=torch.bool)
+        right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
+        seen = subsets(base, numbers).positions
+        return {"included": included.scatter(1, seen, True), "correct": torch.stack(right).cpu()}
+
+    known = _rows(store, store.run(run_id), MEMORIZATION, "correct")
     missing = [number for number in range(models) if number not in known]
-    on_progress(models - len(missing), ENSEMBLE.doing)
-    ENSEMBLE.go(store, run_id, base, missing, on_progress, engine)
+    on_progress(models - len(missing), DOING[MEMORIZATION])
+    _train(store, run_id, base, MEMORIZATION, missing, subsets, results, 0, on_progress, engine)
+
+
+def _train(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    kind: Parts,
+    missing: Sequence[int],
+    subsets: Callable[[BaseModel, list[int]], Subsets],
+    results: Callable[[BaseModel, list[int], list[Model]], Table],
+    further_seed: int,
+    on_progress: Progress,
+    engine: Engine,
+) -> None:
+    """Train models by the base model's recipe, stacked, and keep what they say as parts.
+
+    Args:
+        missing: numbers of models, or the samples that they do not see. subsets: their data.
+        results: what is kept of them, a row each. further_seed: is added to the recipe's.
+    """
+    stop, execution = Stop(), by_device(base.device)
+
+    def compute(replica: BaseModel, some: list[int]) -> Table:
+        chosen = subsets(replica, some)
+        states = train_again(replica, chosen, execution, stop.is_set, further_seed)
+        each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
+        models = [replica.model.at(state) for state in each]
+        return {"models": torch.tensor(some), **results(replica, some, models)}
+
+    def save(part: Table) -> None:
+        kind.add(store, run_id, part, CURRENT)
+
+    with engine.pool(base, stop) as pool:
+        complete(pool, missing, compute, save, on_progress, DOING[kind], AT_A_TIME)

@@ -1,8 +1,8 @@
 """Tensors that are computed once for a base model and kept beside its run, part by part.
 
 Parts are added and never changed. Each is a file of its own, named by its content, with a tag of
-its own. So two processes may add parts at the same moment, and neither overwrites what the other
-wrote; and what was interrupted goes on with what is missing.
+its own: two processes may add parts at the same moment, and what was interrupted goes on with what
+is missing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
-from unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 SAVED_EVERY = 30  # seconds at first, then less often
 ABOUT = "about"  # the entry of a file's metadata
-VERSIONED = " in version "  # ends the tag of a part of another version than the first
 NAME = re.compile("[0-9a-f]{12}")
 
 Table = dict[str, "Tensor"]  # columns by name: row k of each is of the same sample, or model
@@ -39,15 +36,9 @@ Progress = Callable[[int, str], None]  # is told how many more are known, and wh
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of one kind.
-
-    Attributes:
-        kind: begins the names of their files and tags.
-        version: of the code that computes them; parts of other versions are outdated.
-    """
+    """All parts of one kind, which begins the names of their files and tags."""
 
     kind: str
-    version: int = 1
 
     def add(
         self,
@@ -73,30 +64,27 @@ class Parts:
         # One entry of metadata: safetensors writes several in any order.
         part = save(dict(content), {ABOUT: json.dumps(about)} if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
-        said = says if self.version == 1 else f"{says}{VERSIONED}{self.version}"
-        return self.file(name), part, (self.tag(name), said)
+        return self.file(name), part, (self.tag(name), says)
 
-    def of(self, store: Store, run: Run) -> Iterator[Table]:
-        """All parts of this version that a run tells of. Raises Damaged if one is lost."""
-        for name, said in self.names(run.data.tags).items():
-            if (said.partition(VERSIONED)[2] or "1") == str(self.version):
-                yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
+    def of(
+        self, store: Store, run: Run, is_wanted: Callable[[str], object] | None = None
+    ) -> Iterator[tuple[Table, str]]:
+        """The parts that a run tells of, each with what its tag says.
 
-    def intact(
-        self, store: Store, run_id: str, is_wanted: Callable[[str], object]
-    ) -> Iterator[tuple[str, Table]]:
-        """Parts whose tag says what is wanted, with what it says; damaged ones are left out."""
-        run = store.run(run_id)
-        for name, said in self.names(run.data.tags).items():
-            if is_wanted(said):
-                with suppress(Damaged):
-                    yield said, self.read(store.artifacts, run.info.artifact_uri, run_id, name)
-
-    def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> Table:
-        """One part. Raises Damaged if it is lost or damaged."""
+        Args:
+            is_wanted: is asked for each tag's value. Damaged parts are then left out, since
+                whoever wants some computes what is missing; without it they raise Damaged.
+        """
         from safetensors.torch import load
 
-        return load(self.content(artifacts, uri, run_id, name))
+        for name, said in self.names(run.data.tags).items():
+            if is_wanted is None or is_wanted(said):
+                try:
+                    uri, run_id = run.info.artifact_uri, run.info.run_id
+                    yield load(self.content(store.artifacts, uri, run_id, name)), said
+                except Damaged:
+                    if is_wanted is None:
+                        raise
 
     def content(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> bytes:
         """The file of a part. Raises Damaged if it is lost, or is not what was written."""
@@ -132,12 +120,13 @@ def about(content: bytes) -> dict[str, Any]:
     return told
 
 
-LEFT_OUT = Parts("leave_one_out", VERSION)  # ids (models,), logits (models, tests, classes)
-SECOND_SEED = Parts("second_seed", VERSION)  # likewise
+LEFT_OUT = Parts("leave_one_out")  # models (the samples left out), logits (models, tests, classes)
+SECOND_SEED = Parts("second_seed")  # likewise
 MEMORIZATION = Parts("memorization")  # models (models,), included and correct (models, samples)
 LEARNING = Parts("learning")  # losses and margins (epochs, samples)
 PRE_FACTORS = Parts("pre_factors")  # IDS and what follows it, and a column for each factor
 FORECASTS = Parts("forecasts")  # IDS, and the columns of FORECAST
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 # What parts with `pre` factors and forecasts hold beside these.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
@@ -146,7 +135,6 @@ INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends 
 CATALOG = "catalog"  # among what the file is about: the factors as rows of the catalog
 PATHS = "paths"  # likewise: of the samples' files, where they have any
 AT = "at"  # likewise: when it was written, milliseconds since 1970; the later of two values counts
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 
 def complete(

@@ -1,4 +1,4 @@
-"""Who computes: threads of this process, each with a replica of the base model; and a clock of it.
+"""Who computes, where, and for how long: devices, a clock, and threads of this process.
 
 An engine is one way to compute. It gives a pool for a base model, which is given pieces of work.
 The same function turns a piece into its result whatever the engine is, and so the results are the
@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
 from unlearning.memory import budget
 
 Work = TypeVar("Work")
@@ -61,8 +62,7 @@ class Clock:
 
     def shares(self) -> dict[str, float]:
         """Each part of the time that was counted, summing to one, the largest first."""
-        whole = sum(self._seconds.values())
-        parts = sorted(self._seconds.items(), key=lambda item: -item[1])
+        parts, whole = Counter(self._seconds).most_common(), sum(self._seconds.values())
         return {doing: seconds / whole for doing, seconds in parts}
 
 
@@ -132,12 +132,13 @@ class Threads:
         return budget(base.device)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Workers]:
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Pool]:
         """The threads, as a context; leaving it by an error asks the work in flight to stop."""
         count, torch_threads = min(self.count(base), most or sys.maxsize), torch.get_num_threads()
+        # One torch thread each: the same bits come out of one worker and of many.
         executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
         try:
-            yield Workers(executor, count, base)
+            yield _Workers(executor, count, base)
         except BaseException:
             stop.set()
             raise
@@ -146,15 +147,8 @@ class Threads:
             torch.set_num_threads(torch_threads)
 
 
-THREADS = Threads()  # what computes where nothing else is said
-
-
-class Workers:
-    """A pool of threads.
-
-    One torch thread each, however many workers there are: the same bits come out of one worker
-    and of many.
-    """
+class _Workers:
+    """Threads with a replica of the base model each."""
 
     def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
         self.executor, self.count = executor, count
@@ -187,8 +181,35 @@ class Workers:
             yield first, result.result()
 
 
+THREADS = Threads()  # what computes where nothing else is said
+
+
 def cores() -> int:
     """The processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def pick_device(name: str, on_ray: bool = False) -> torch.device:
+    """The device of that name.
+
+    `auto` is an NVIDIA GPU where there is one, or else the CPU: whoever wants Apple's GPU says so.
+
+    Raises UserError for one that is not there, or that a slot of a Ray cluster does not have.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": there}
+    try:
+        device = torch.device(("cuda" if there else "cpu") if name == "auto" else name)
+        count = counts[device.type]
+    except (RuntimeError, KeyError) as error:
+        raise UserError(f"device is {name!r}: choose auto, cpu, cuda, cuda:1 or mps") from error
+    if (device.index or 0) >= count:
+        seen = f"{count}, from {device.type}:0 on" if count else "none: use --device cpu"
+        raise UserError(f"device '{device}' is asked for, but torch sees {seen}")
+    if on_ray and device.index:
+        raise UserError(
+            f"device is {name!r}: on a Ray cluster each slot has a GPU of its own, give 'cuda'"
+        )
+    return device
