@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
+from factors.line_search import DIRECTIONS
 from unlearning.base_model import GRADIENTS, BaseModel, Params
 from unlearning.dataset import some_of
 from unlearning.execution import vmapped
@@ -194,7 +195,7 @@ def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tenso
 
 UNREACHED = "status already_wrong, or the margin does not fall in that direction"
 
-FAMILY = Family(
+GRADIENT = Family(
     name="gradient",
     pre=gradient,
     declared=(
@@ -244,43 +245,31 @@ FAMILY = Family(
             harder="low",
             description="L2 norm of the gradient of the sample's cross-entropy in its image",
         ),
-        Column(
-            "first_order_step_sgd",
-            "First-Order Step (SGD)",
-            unit="weight",
-            harder="high",
-            description="margin of the sample, divided by the rate at which it falls along the "
-            "gradient of cross-entropy: the length of the step to the flip, were the margin linear",
-            undefined=UNREACHED,
+        *(
+            Column(
+                f"first_order_step_{name}",
+                f"First-Order Step ({title})",
+                unit="weight",
+                harder="high",
+                description=f"margin of the sample, divided by the rate at which it falls along "
+                f"{way} of its cross-entropy: how far it is to the flip, were the margin linear",
+                undefined=UNREACHED,
+            )
+            for name, (title, way) in DIRECTIONS.items()
         ),
-        Column(
-            "first_order_step_adam",
-            "First-Order Step (Adam)",
-            unit="weight",
-            harder="high",
-            description="margin of the sample, divided by the rate at which it falls along the "
-            "signs of the gradient of cross-entropy: by how much each weight moves to the flip, "
-            "were the margin linear",
-            undefined=UNREACHED,
-        ),
-        Column(
-            "first_order_damage_sgd",
-            "First-Order Damage (SGD)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label over at most 2,000 test "
-            "samples on the first-order step to the flip along the gradient, were it linear",
-            undefined=UNREACHED,
-        ),
-        Column(
-            "first_order_damage_adam",
-            "First-Order Damage (Adam)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label over at most 2,000 test "
-            "samples on the first-order step to the flip along the signs of the gradient, were it "
-            "linear",
-            undefined=UNREACHED,
+        *(
+            Column(
+                f"first_order_damage_{name}",
+                f"First-Order Damage ({title})",
+                unit="probability",
+                harder="high",
+                description="fall of the mean probability of the true label over at most 2,000 "
+                f"test samples on the first-order step to the flip along {way}, were it linear",
+                undefined=UNREACHED,
+            )
+            for name, (title, way) in DIRECTIONS.items()
         ),
     ),
 )
+
+FAMILIES = (GRADIENT,)

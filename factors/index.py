@@ -109,22 +109,21 @@ def forecast(
     The test set is passed through a network once a sample, at most 2,000 samples of it.
 
     Args:
-        most: test samples, drawn by how sure the base model is of them, see `held_out.drawn`: this
-            pass takes most of the time.
+        most: test samples, on which most of the time goes.
     """
     follow = next((f for kind, f in _followers() if isinstance(algorithm, kind)), None)
     if follow is None:
         nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
         reason = f"there is no closed form for {algorithm.name}"
         return dataclasses.replace(Forecast(*nothing), reason=reason)
-    count = TEST_SAMPLES if most is None else most
+    count = most or TEST_SAMPLES
     size = sum(p.numel() * p.element_size() for p in base.params.values())
     found = []
     for block in positions.split(max(1, min(BLOCK, GRADIENTS // size))):
         courses = follow(base, algorithm, block)
         parts = min(len(courses), len(base.test_labels), count)  # each on its part of the test set
         outcomes = [
-            _outcome(base, block, course, held_out(base, count, k % parts, parts, most is not None))
+            _outcome(base, block, course, held_out(base, count, k % parts, parts))
             for k, course in enumerate(courses)
         ]
         found.append(torch.stack(outcomes).mean(dim=0))

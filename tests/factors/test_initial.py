@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.boundary import deepfool_norm, linear_boundary_distance
-from factors.initial import grad_norm
+from factors.initial import deepfool_norm, grad_norm, linear_boundary_distance
 from tests.factors.small_bases import Tied, random_base
 from tests.oracles.factors import boundary, initial
 from unlearning.base_model import BaseModel, Model

@@ -12,8 +12,7 @@ from torch import Tensor
 import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
-from factors.membership import best_attack
-from factors.outcome import ground_truth
+from factors.outcome import best_attack, ground_truth
 from tests.oracles.factors import cost, membership, outcome, performance
 from tests.oracles.predictions import mean_cross_entropy
 from unlearning import algorithms

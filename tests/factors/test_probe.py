@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.line_search import NEAR, TEST_SAMPLES, drawn, held_out
+from factors.line_search import TEST_SAMPLES, held_out
 from factors.probe import NOISE, TESTED, probe
 from tests.factors.small_bases import Tied, normalised, one_pixel, random_base
 from tests.oracles.factors import probe as oracle
@@ -110,40 +110,10 @@ def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
     assert values["ga_step_loss"].item() == 0
 
 
-def odds_of(base: BaseModel) -> list[float]:
-    """The log-odds of each test sample's label."""
-    odds = []
-    for logits, label in zip(base.test_logits.tolist(), base.test_labels.tolist(), strict=True):
-        others = sum(math.exp(z - logits[label]) for k, z in enumerate(logits) if k != label)
-        odds.append(-math.log(others))
-    return odds
-
-
-@pytest.mark.parametrize("count", [1, 7, 60])
-def test_those_near_a_boundary_are_drawn_more_often(base64: BaseModel, count: int) -> None:
-    odds, labels = odds_of(base64), base64.test_labels.tolist()
-    chances = [1 / (one - min(odds) + NEAR) for one in odds]
-    order = sorted(range(len(odds)), key=lambda k: (labels[k], odds[k]))
-    expected = []
-    for step in range(count):
-        left = (step + 0.5) / count * sum(chances)
-        for k in order:
-            left -= chances[k]
-            if left < 0:
-                expected.append(k)
-                break
-    rows, weights = drawn(base64, count)
-    assert rows.tolist() == expected
-    even = sum(chances) / len(chances)
-    assert weights.tolist() == pytest.approx([even / chances[k] for k in expected], rel=1e-9)
-
-
 def test_of_many_test_samples_a_part_is_held_out() -> None:
     base = one_pixel([6.0, 0.0], sizes=(1, TEST_SAMPLES + 1))
     assert len(held_out(base).labels) == TEST_SAMPLES
     assert len(held_out(base, part=2, parts=3).labels) == TEST_SAMPLES // 3
     expected = 1 / (1 + math.exp(-6))
     assert held_out(base).prob.tolist() == pytest.approx([expected] * TEST_SAMPLES, rel=1e-6)
-    every = held_out(base, TEST_SAMPLES + 1, near=True)
-    assert every.weights.tolist() == [1] * (TEST_SAMPLES + 1)
-    assert len(held_out(base, 100, part=1, parts=3, near=True).labels) == 33
+    assert len(held_out(base, 100, part=1, parts=3).labels) == 33

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from factors.distance import softmax_distance
-from factors.membership import best_attack
+from factors.outcome import best_attack
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Params, logits
 from unlearning.execution import Execution
@@ -24,7 +24,7 @@ def evidence(base: BaseModel, state: Params, requests: Tensor) -> dict[str, floa
       test samples of their classes, each class as often as it is among the requests;
     - `called_unseen`: the share of the requests that an attack by confidence says were never
       trained on, which is right for none before unlearning. For each class it is the one that
-      tells best the remaining training samples from the test samples: see `factors.membership`.
+      tells best the remaining training samples from the test samples: see `factors.outcome`.
 
     Args:
         state: parameters and buffers by name. requests: (M,), positions in the training split.
