@@ -95,43 +95,21 @@ DISTANCE = Family(
     name="distance",
     post=distance,
     declared=(
-        Column(
-            "model_distance_abs",
-            "Model Distance - Absolute (DPS)",
-            unit="weight",
-            harder="high",
-            description="mean over parameter tensors of the mean absolute difference",
-            source=PAPER,
+        Column("model_distance_abs", "Model Distance - Absolute (DPS)", "weight", "high").defined(
+            "mean over parameter tensors of the mean absolute difference", source=PAPER
         ),
-        Column(
-            "model_distance_l2",
-            "Model Distance - L2 (DPS)",
-            unit="weight",
-            harder="high",
-            description="Euclidean distance of all parameters",
+        Column("model_distance_l2", "Model Distance - L2 (DPS)", "weight", "high").defined(
+            "Euclidean distance of all parameters"
         ),
-        Column(
-            "model_distance_kl",
-            "Model Distance - KL (DPS)",
-            unit="nats",
-            harder="high",
-            description="mean over parameter tensors of KL(softmax(before) || softmax(after))",
-            source=PAPER,
+        Column("model_distance_kl", "Model Distance - KL (DPS)", "nats", "high").defined(
+            "mean over parameter tensors of KL(softmax(before) || softmax(after))", source=PAPER
         ),
-        Column(
-            "activation_distance",
-            "Activation Distance (DPS)",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of class probabilities",
+        Column("activation_distance", "Activation Distance (DPS)", "probability", "high").defined(
+            "mean over the test set of the L2 distance of class probabilities",
             source="Chundawat et al. 2023 (arXiv 2205.08096)",
         ),
-        Column(
-            "feature_distance",
-            "Feature Distance (DPS)",
-            unit="feature",
-            harder="high",
-            description="mean over the test set of the L2 distance of penultimate features",
+        Column("feature_distance", "Feature Distance (DPS)", "feature", "high").defined(
+            "mean over the test set of the L2 distance of penultimate features"
         ),
     ),
 )
@@ -141,21 +119,13 @@ REFERENCE = Family(
     post=reference,
     of_companions=left_out_logits,
     declared=(
-        Column(
-            "unlearning_gap",
-            "Unlearning Gap",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of class probabilities from "
+        Column("unlearning_gap", "Unlearning Gap", "probability", "high").defined(
+            "mean over the test set of the L2 distance of class probabilities from "
             "those of the leave-one-out model",
             undefined=f"{NO_MODEL}, or {ITSELF}",
         ),
-        Column(
-            "relative_gap",
-            "Relative Unlearning Gap",
-            unit="",
-            harder="high",
-            description="unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
+        Column("relative_gap", "Relative Unlearning Gap", "", "high").defined(
+            "unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
             "model than the untouched base model is",
             undefined=f"{NO_MODEL}, or it is the base model's equal, or {ITSELF}",
         ),
@@ -167,12 +137,8 @@ UNTOUCHED = Family(
     pre=untouched,
     of_companions=left_out_logits,
     declared=(
-        Column(
-            "untouched_gap",
-            "Untouched Gap",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of the base model's class "
+        Column("untouched_gap", "Untouched Gap", "probability", "high").defined(
+            "mean over the test set of the L2 distance of the base model's class "
             "probabilities from those of the leave-one-out model: what doing nothing gives",
             undefined=NO_MODEL,
         ),

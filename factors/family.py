@@ -46,11 +46,15 @@ class Column:
     title: str
     unit: str
     harder: Literal["high", "low"]
-    description: str
+    description: str = ""
     undefined: str = ""
     source: str = ""
     family: str = ""
     phase: Phase = "post"
+
+    def defined(self, description: str, undefined: str = "", source: str = "") -> Column:
+        """The same, with its definition."""
+        return replace(self, description=description, undefined=undefined, source=source)
 
     @property
     def metric(self) -> str:

@@ -200,58 +200,38 @@ GRADIENT = Family(
     pre=gradient,
     declared=(
         Column(
-            "last_layer_grad_norm",
-            "Gradient Norm (Last Layer)",
-            unit="nats / weight",
-            harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy in the last layer's "
+            "last_layer_grad_norm", "Gradient Norm (Last Layer)", "nats / weight", "low"
+        ).defined(
+            "L2 norm of the gradient of the sample's cross-entropy in the last layer's "
             "weights and bias: GraNd of that layer, at the trained weights",
             source="after Paul et al. 2021 (arXiv 2107.07075)",
         ),
-        Column(
-            "retain_cosine",
-            "Cosine with Remaining Gradient",
-            unit="1",
-            harder="high",
-            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+        Column("retain_cosine", "Cosine with Remaining Gradient", "1", "high").defined(
+            "cosine of the gradient of the sample's cross-entropy with the mean of "
             "those of the other training samples, of at most 2,000",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
-        Column(
-            "class_cosine",
-            "Cosine with Class Gradient",
-            unit="1",
-            harder="high",
-            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+        Column("class_cosine", "Cosine with Class Gradient", "1", "high").defined(
+            "cosine of the gradient of the sample's cross-entropy with the mean of "
             "those of the other training samples of its class, of at most 2,000 in all",
             undefined="the sample is alone in its class, or one of the two gradients is zero",
         ),
-        Column(
-            "hamu_curvature",
-            "Curvature (HAMU)",
-            unit="nats / weight",
-            harder="low",
-            description="r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
+        Column("hamu_curvature", "Curvature (HAMU)", "nats / weight", "low").defined(
+            "r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
             "gradients of the sample g_f and of others g_r, as in retain_cosine: how much the "
             "sample's cross-entropy grows on a step of length r that keeps that of the others",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
-        Column(
-            "input_grad_norm",
-            "Input Gradient Norm",
-            unit="nats / pixel",
-            harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy in its image",
+        Column("input_grad_norm", "Input Gradient Norm", "nats / pixel", "low").defined(
+            "L2 norm of the gradient of the sample's cross-entropy in its image"
         ),
         *(
             Column(
-                f"first_order_step_{name}",
-                f"First-Order Step ({title})",
-                unit="weight",
-                harder="high",
-                description=f"margin of the sample, divided by the rate at which it falls along "
+                f"first_order_step_{name}", f"First-Order Step ({title})", "weight", "high"
+            ).defined(
+                f"margin of the sample, divided by the rate at which it falls along "
                 f"{way} of its cross-entropy: how far it is to the flip, were the margin linear",
                 undefined=UNREACHED,
             )
@@ -259,11 +239,9 @@ GRADIENT = Family(
         ),
         *(
             Column(
-                f"first_order_damage_{name}",
-                f"First-Order Damage ({title})",
-                unit="probability",
-                harder="high",
-                description="fall of the mean probability of the true label over at most 2,000 "
+                f"first_order_damage_{name}", f"First-Order Damage ({title})", "probability", "high"
+            ).defined(
+                "fall of the mean probability of the true label over at most 2,000 "
                 f"test samples on the first-order step to the flip along {way}, were it linear",
                 undefined=UNREACHED,
             )

@@ -126,49 +126,25 @@ INITIAL = Family(
     name="initial",
     pre=initial,
     declared=(
-        Column(
-            "confidence",
-            "Initial Confidence",
-            unit="probability",
-            harder="high",
-            description="probability of the true label of the sample under the base model",
+        Column("confidence", "Initial Confidence", "probability", "high").defined(
+            "probability of the true label of the sample under the base model"
         ),
-        Column(
-            "margin",
-            "Initial Margin",
-            unit="logit",
-            harder="high",
-            description="logit of the true label of the sample minus the highest other, base model",
+        Column("margin", "Initial Margin", "logit", "high").defined(
+            "logit of the true label of the sample minus the highest other, base model"
         ),
-        Column(
-            "loss",
-            "Initial Loss",
-            unit="nats",
-            harder="low",
-            description="cross-entropy of the sample under the base model",
+        Column("loss", "Initial Loss", "nats", "low").defined(
+            "cross-entropy of the sample under the base model"
         ),
-        Column(
-            "entropy",
-            "Initial Entropy",
-            unit="nats",
-            harder="low",
-            description="entropy of the class probabilities of the sample under the base model",
+        Column("entropy", "Initial Entropy", "nats", "low").defined(
+            "entropy of the class probabilities of the sample under the base model"
         ),
-        Column(
-            "el2n",
-            "Error Norm (EL2N)",
-            unit="probability",
-            harder="low",
-            description="L2 norm of the class probabilities of the sample minus its one-hot label, "
+        Column("el2n", "Error Norm (EL2N)", "probability", "low").defined(
+            "L2 norm of the class probabilities of the sample minus its one-hot label, "
             "at the trained weights",
             source=PAUL,
         ),
-        Column(
-            "grad_norm",
-            "Gradient Norm",
-            unit="nats / weight",
-            harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy at the base model: "
+        Column("grad_norm", "Gradient Norm", "nats / weight", "low").defined(
+            "L2 norm of the gradient of the sample's cross-entropy at the base model: "
             "GraNd, at the trained weights",
             source=PAUL,
         ),
@@ -179,30 +155,21 @@ BOUNDARY = Family(
     name="boundary",
     pre=boundary,
     declared=(
-        Column(
-            "deepfool_norm",
-            "DeepFool Norm (GDDB)",
-            unit="pixel",
-            harder="high",
-            description="L2 norm of the DeepFool perturbation of the sample before overshoot",
+        Column("deepfool_norm", "DeepFool Norm (GDDB)", "pixel", "high").defined(
+            "L2 norm of the DeepFool perturbation of the sample before overshoot",
             undefined="DeepFool did not converge, or status already_wrong",
             source=PAPER,
         ),
         Column(
-            "linear_boundary_distance",
-            "Last-Layer Boundary Distance (GDDB)",
-            unit="feature",
-            harder="high",
-            description="min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features",
-            source=PAPER,
+            "linear_boundary_distance", "Last-Layer Boundary Distance (GDDB)", "feature", "high"
+        ).defined(
+            "min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features", source=PAPER
         ),
         Column(
-            "pairwise_boundary_distance",
-            "Pairwise Boundary Distance (GDDB)",
-            unit="feature",
-            harder="high",
-            description="distance of the features to the nearest boundary between the true class "
-            "and another, of the last layer",
+            "pairwise_boundary_distance", "Pairwise Boundary Distance (GDDB)", "feature", "high"
+        ).defined(
+            "distance of the features to the nearest boundary between the true class "
+            "and another, of the last layer"
         ),
     ),
 )

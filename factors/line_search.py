@@ -89,14 +89,8 @@ def moved_logits(
         name: base.params[name] + per_member(steps[rows], d) * d[rows]
         for name, d in direction.items()
     }
-    return own_logits(base, moved, base.train_inputs[positions[rows]])
-
-
-@torch.no_grad()
-def own_logits(base: BaseModel, params: Stacked, images: Tensor) -> Tensor:
-    """Logits of each image under its own parameters, (K, classes)."""
     of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
-    return wide(of_one(dict(params), images))
+    return wide(of_one(moved, base.train_inputs[positions[rows]]))
 
 
 def along(a: Stacked, b: Stacked) -> Tensor:

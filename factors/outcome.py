@@ -114,12 +114,8 @@ OUTCOME = Family(
     post=outcome,
     source=PAPER,
     declared=(
-        Column(
-            "gt",
-            "Ground Truth (GT)",
-            unit="half harmonic mean",
-            harder="low",
-            description="lambda U F / (lambda U + F) with lambda = 1 / test samples",
+        Column("gt", "Ground Truth (GT)", "half harmonic mean", "low").defined(
+            "lambda U F / (lambda U + F) with lambda = 1 / test samples",
             undefined="status already_wrong or non_finite",
         ),
     ),
@@ -130,54 +126,26 @@ PERFORMANCE = Family(
     post=performance,
     source=PAPER,
     declared=(
-        Column(
-            "test_accuracy",
-            "Test Accuracy (TPS)",
-            unit="share",
-            harder="low",
-            description="accuracy of the unlearned model on the test set",
+        Column("test_accuracy", "Test Accuracy (TPS)", "share", "low").defined(
+            "accuracy of the unlearned model on the test set"
+        ),
+        Column("test_loss_diff", "Test Loss Difference", "nats", "low").defined(
+            "mean cross-entropy on the test set, before minus after"
         ),
         Column(
-            "test_loss_diff",
-            "Test Loss Difference",
-            unit="nats",
-            harder="low",
-            description="mean cross-entropy on the test set, before minus after",
+            "test_prob_diff", "Test Predictive Probability Difference", "probability", "high"
+        ).defined("mean probability of the true label on the test set, before minus after"),
+        Column("remaining_accuracy", "Remaining Accuracy (TPS)", "share", "low").defined(
+            "accuracy of the unlearned model on the remaining data seen"
+        ),
+        Column("remaining_loss_diff", "Remaining Loss Difference", "nats", "low").defined(
+            "mean cross-entropy on the remaining data seen, before minus after"
         ),
         Column(
-            "test_prob_diff",
-            "Test Predictive Probability Difference",
-            unit="probability",
-            harder="high",
-            description="mean probability of the true label on the test set, before minus after",
-        ),
-        Column(
-            "remaining_accuracy",
-            "Remaining Accuracy (TPS)",
-            unit="share",
-            harder="low",
-            description="accuracy of the unlearned model on the remaining data seen",
-        ),
-        Column(
-            "remaining_loss_diff",
-            "Remaining Loss Difference",
-            unit="nats",
-            harder="low",
-            description="mean cross-entropy on the remaining data seen, before minus after",
-        ),
-        Column(
-            "forget_prob_diff",
-            "Forget Predictive Probability Difference",
-            unit="probability",
-            harder="low",
-            description="probability of the true label of the sample, before minus after",
-        ),
-        Column(
-            "forget_loss_diff",
-            "Forget Loss Difference",
-            unit="nats",
-            harder="high",
-            description="cross-entropy of the sample, before minus after",
+            "forget_prob_diff", "Forget Predictive Probability Difference", "probability", "low"
+        ).defined("probability of the true label of the sample, before minus after"),
+        Column("forget_loss_diff", "Forget Loss Difference", "nats", "high").defined(
+            "cross-entropy of the sample, before minus after"
         ),
     ),
 )
@@ -188,20 +156,12 @@ COST = Family(
     is_logged=True,
     source=PAPER,
     declared=(
-        Column(
-            "steps",
-            "Epochs Elapsed in Steps (NUE)",
-            unit="steps",
-            harder="high",
-            description="unlearning steps to the flip, or the budget; a step sees the sample once, "
-            "as an epoch of the paper's does",
+        Column("steps", "Epochs Elapsed in Steps (NUE)", "steps", "high").defined(
+            "unlearning steps to the flip, or the budget; a step sees the sample once, "
+            "as an epoch of the paper's does"
         ),
-        Column(
-            "elapsed_s",
-            "Elapsed Time (NUE)",
-            unit="s",
-            harder="high",
-            description="wall time of each step over the members then in the stack, summed",
+        Column("elapsed_s", "Elapsed Time (NUE)", "s", "high").defined(
+            "wall time of each step over the members then in the stack, summed"
         ),
     ),
 )
@@ -212,36 +172,19 @@ MEMBERSHIP = Family(
     undefined="no other training sample seen, or no test sample, of the class",
     source="Song & Mittal 2021 (arXiv 2003.10595)",
     declared=(
-        Column(
-            "mia_forgotten",
-            "MIA Resistance",
-            unit="0 or 1",
-            harder="low",
-            description="1 if an attack by confidence on the unlearned model says non-member",
-            source=PAPER,
+        Column("mia_forgotten", "MIA Resistance", "0 or 1", "low").defined(
+            "1 if an attack by confidence on the unlearned model says non-member", source=PAPER
         ),
-        Column(
-            "mia_margin",
-            "MIA Margin",
-            unit="probability",
-            harder="low",
-            description="the attack's threshold minus the probability of the sample's label",
+        Column("mia_margin", "MIA Margin", "probability", "low").defined(
+            "the attack's threshold minus the probability of the sample's label"
         ),
-        Column(
-            "mia_attack_accuracy",
-            "MIA Attack Accuracy",
-            unit="share",
-            harder="high",
-            description="the attack's balanced accuracy; near 0.5 its verdict says nothing",
+        Column("mia_attack_accuracy", "MIA Attack Accuracy", "share", "high").defined(
+            "the attack's balanced accuracy; near 0.5 its verdict says nothing"
         ),
-        Column(
-            "mia_attack_strength",
-            "MIA Attack Strength",
-            unit="",
-            harder="high",
-            description="(2 accuracy - 1) sqrt(M N / (M + N)), with M members and N others: the "
+        Column("mia_attack_strength", "MIA Attack Strength", "", "high").defined(
+            "(2 accuracy - 1) sqrt(M N / (M + N)), with M members and N others: the "
             "threshold is the best one for these very samples, and chance alone comes to s with "
-            "about exp(-2 s^2) (Smirnov)",
+            "about exp(-2 s^2) (Smirnov)"
         ),
     ),
 )
