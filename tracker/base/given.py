@@ -11,6 +11,7 @@ import copy
 import io
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,13 @@ def keep(dataset: Dataset, folder: Path) -> str:
     Raises UserError where it cannot be written, or read again as what it is.
     """
     path = folder.expanduser().absolute() / FOLDER / f"{dataset.name.removeprefix('npz-')}.npz"
-    if not _is(path, dataset):
+
+    def is_there() -> bool:
+        with suppress(UserError):
+            return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
+        return False
+
+    if not is_there():
         arrays: dict[str, Any] = {"classes": np.array(dataset.classes)}
         for prefix, split in (("", dataset.train), ("test_", dataset.test)):
             images = split.images.numpy()
@@ -92,20 +99,12 @@ def keep(dataset: Dataset, folder: Path) -> str:
         np.savez(content, **arrays)
         make_folder(path.parent)
         write_atomically(path, content.getvalue())
-        if not _is(path, dataset):
+        if not is_there():
             raise UserError(
                 f"images of the shape {tuple(dataset.image_shape)} cannot be kept in a file .npz, "
                 "in which channels may be first or last: give keep_data=False"
             )
     return datasets.described(f"npz:{path}")
-
-
-def _is(path: Path, dataset: Dataset) -> bool:
-    """Whether a file holds this data set."""
-    try:
-        return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
-    except UserError:
-        return False
 
 
 def where_it_is(described: str, folder: Path | None) -> str:
@@ -128,13 +127,10 @@ def arch_of(network: nn.Module, dataset: Dataset) -> str:
     named = f"{MODULE}{kind.__module__}:{kind.__qualname__}"
     found = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
     if kind.__module__ != "__main__" and found is kind:
-        try:
+        with suppress(UserError, RuntimeError, TypeError, ValueError), torch.no_grad():
             made = models.build(named, dataset).eval()
             made.load_state_dict(network.state_dict())
             some = dataset.inputs(dataset.test)[:16]
-            with torch.no_grad():
-                if torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE):
-                    return named
-        except (UserError, RuntimeError, TypeError, ValueError):
-            pass
+            if torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE):
+                return named
     return f"{PYTHON}{kind.__name__}"

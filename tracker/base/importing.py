@@ -22,7 +22,6 @@ from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
 DEPTH = 3  # of mappings within each other in which a state dict is looked for
-TRACKED = "num_batches_tracked"  # of batch norm; torch writes it since 0.4.1
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # what torch refused to unpickle, in its message
 REASON = re.compile(r".*WeightsUnpickler error: ", re.DOTALL)  # what comes before it is advice
 
@@ -115,17 +114,10 @@ def _fitted(
     for name in own.keys() - weights.keys():  # safetensors writes a tied tensor under one name
         if own[name].data_ptr() in tied:
             weights[name] = tied[own[name].data_ptr()]
-    missing = own.keys() - weights.keys()
-    if missing and all(name.rpartition(".")[2] == TRACKED for name in missing):
-        weights |= {name: torch.zeros_like(own[name], device="cpu") for name in missing}
-        remarks.append(f"{TRACKED}, which is missing as in files of old, is set to 0")
-    types = {(t.dtype, own[name].dtype) for name, t in weights.items() if name in own}
-    for given, taken in sorted((each for each in types if each[0] != each[1]), key=str):
-        names = [str(dtype).removeprefix("torch.") for dtype in (given, taken)]
-        if taken.is_floating_point and not given.is_floating_point:
+    for name in own.keys() & weights.keys():
+        if own[name].is_floating_point() and not weights[name].is_floating_point():
             raise UserError(
-                f"the weights {whose} are {names[0]}, where {names[1]} is expected: make "
-                "floating-point numbers of them first"
+                f"the weights {whose} are {weights[name].dtype}, where {own[name].dtype} is "
+                "expected: make floating-point numbers of them first"
             )
-        remarks.append(f"{names[0]} becomes {names[1]}, the architecture's precision")
     return weights, remarks

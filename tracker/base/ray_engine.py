@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 import factors
-from tracker.base.workers import Clock, Result, Stop, Work
+from tracker.base.workers import Clock, Compute, Pool, Results, Stop
 from tracker.store.records import code_version
 from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
@@ -111,17 +111,65 @@ class RayEngine:
         return CPU_SHARE * least if is_known else budget(base.device)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[_Pool]:
-        """Tasks with this base model."""
-        pool = _Pool(self, base, most)
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Pool]:
+        """Tasks with this base model; their results come in any order."""
+        slots, running = self.count(base), dict[Any, Any]()  # pieces in hand by their references
+        count = max(1, min(slots, most or slots))
+        needs: dict[str, Any] = {"num_cpus": 1}
+        if base.device.type == "cuda":  # by itself Ray begins a process for each task on a GPU
+            needs = {"num_gpus": 1, "num_cpus": 0, "max_calls": 0}
+        elif count < slots:
+            needs["memory"] = int(self.room(base) / CPU_SHARE / count)
+        task = self.ray.remote(max_retries=TRIES - 1, **needs)(_computed)
         try:
-            yield pool
+            yield Pool(count, partial(self._map, base, task.remote, running))
         except BaseException as error:
             stop.set()
             if not isinstance(error, Failure):  # else the head may be gone, which takes a minute
-                for reference in pool.running:  # what they compute is for nobody
+                for reference in running:  # what they compute is for nobody
                     self.ray.cancel(reference, force=True)
             raise
+
+    def _map(
+        self,
+        base: BaseModel,
+        begin: Callable[..., Any],
+        running: dict[Any, Any],
+        compute: Compute,
+        work: Iterable[Any],
+        clock: Clock | None = None,
+    ) -> Results:
+        """Raises Failure at the end where pieces ended the processes that computed them."""
+        ray, counting, lost = self.ray, clock or Clock(), list[str]()
+        self.send(base)
+        own = [[who.name for who in each.asked_for().values()] for each in REGISTRIES]
+        here = [*sys.path, str(Path.cwd())], own, code_version()
+        job = ray.put((*here, [ray.put((base, compute, counting))]))
+        todo, at_a_time, looked = iter(work), 0, -LOOK_S
+        while True:
+            if time.monotonic() - looked > LOOK_S:
+                at_a_time, looked = self.look(base, len(running)), time.monotonic()
+            for piece in islice(todo, max(0, at_a_time - len(running))):
+                running[begin([job], piece)] = piece
+            if not running:
+                break
+            for reference in ray.wait([*running], timeout=LOOK_S)[0]:
+                piece = running.pop(reference)
+                try:
+                    result, seconds = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    lost.append(f"{_named(piece)} ({str(error).strip().splitlines()[0]})")
+                    continue
+                for doing, spent in seconds.items():
+                    counting.add(doing, spent)
+                yield piece, result
+        if lost:
+            raise Failure(
+                f"the process that computed it ended {TRIES} times, for {'; '.join(lost)}. All "
+                "else is done; the same command tries these again"
+            )
 
     def look(self, base: BaseModel, in_hand: int) -> int:
         """How many tasks the cluster is given at a time; what it has is said where that is new.
@@ -141,62 +189,6 @@ class RayEngine:
             self.say(line)
             self.told = line
         return self.slots or 2 * max(1, there)  # one that is computed and one that waits
-
-
-class _Pool:
-    """Tasks with one base model: a Pool. `running` are pieces in hand by their references."""
-
-    def __init__(self, engine: RayEngine, base: BaseModel, most: int | None) -> None:
-        self.engine, self.base, self.running = engine, base, dict[Any, Any]()
-        count = engine.count(base)
-        self.count = max(1, min(count, most or count))
-        needs: dict[str, Any] = {"num_cpus": 1}
-        if base.device.type == "cuda":  # by itself Ray begins a process for each task on a GPU
-            needs = {"num_gpus": 1, "num_cpus": 0, "max_calls": 0}
-        elif self.count < count:
-            needs["memory"] = int(engine.room(base) / CPU_SHARE / self.count)
-        self.task = engine.ray.remote(max_retries=TRIES - 1, **needs)(_computed)
-
-    def map(
-        self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
-        clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """As of a Pool, in the order in which results come.
-
-        Raises Failure at the end where pieces ended the processes that computed them.
-        """
-        ray, counting, lost = self.engine.ray, clock or Clock(), list[str]()
-        self.engine.send(self.base)
-        own = [[who.name for who in each.asked_for().values()] for each in REGISTRIES]
-        here = [*sys.path, str(Path.cwd())], own, code_version()
-        job = ray.put((*here, [ray.put((self.base, compute, counting))]))
-        todo, at_a_time, looked = iter(work), 0, -LOOK_S
-        while True:
-            if time.monotonic() - looked > LOOK_S:
-                at_a_time, looked = self.engine.look(self.base, len(self.running)), time.monotonic()
-            for piece in islice(todo, max(0, at_a_time - len(self.running))):
-                self.running[self.task.remote([job], piece)] = piece
-            if not self.running:
-                break
-            for reference in ray.wait([*self.running], timeout=LOOK_S)[0]:
-                piece = self.running.pop(reference)
-                try:
-                    result, seconds = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from None
-                except ray.exceptions.RayError as error:
-                    lost.append(f"{_named(piece)} ({str(error).strip().splitlines()[0]})")
-                    continue
-                for doing, spent in seconds.items():
-                    counting.add(doing, spent)
-                yield piece, result
-        if lost:
-            raise Failure(
-                f"the process that computed it ended {TRIES} times, for {'; '.join(lost)}. All "
-                "else is done; the same command tries these again"
-            )
 
 
 class _WithoutRay:
@@ -261,7 +253,7 @@ def _computed(job: list[Any], piece: Any) -> tuple[Any, dict[str, float]]:
 
 
 @lru_cache(maxsize=1)
-def _received(reference: Any) -> tuple[BaseModel, Callable[[BaseModel, Any], Any], Clock]:
+def _received(reference: Any) -> tuple[BaseModel, Compute, Clock]:
     """What the tasks of one `map` share. Raises UserError where the driver has other code."""
     import ray
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
@@ -25,8 +25,8 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.memory import budget
 
-Work = TypeVar("Work")
-Result = TypeVar("Result")
+Compute = Callable[[BaseModel, Any], Any]  # what becomes of a piece of work
+Results = Iterator[tuple[Any, Any]]  # pieces of work with what became of them
 
 
 class Clock:
@@ -73,24 +73,19 @@ class Stop(threading.Event):
         return Stop, ()
 
 
-class Pool(Protocol):
-    """Computes pieces of work, several at a time, each with a base model of its own."""
+@dataclass(frozen=True)
+class Pool:
+    """Computes pieces of work, several at a time, each with a base model of its own.
 
-    @property
-    def count(self) -> int:
-        """How many pieces one machine computes at a time."""
+    Attributes:
+        count: how many pieces one machine computes at a time.
+        map: gives each piece of work with its result, a little ahead of whoever takes them, of a
+            function that turns base model and piece into the result, the pieces, and the clock by
+            which that function counts.
+    """
 
-    def map(
-        self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
-        clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """Each piece of work with its result, a little ahead of whoever takes them.
-
-        Args:
-            compute: turns a piece into its result. clock: the one by which `compute` counts.
-        """
+    count: int
+    map: Callable[..., Results]
 
 
 class Engine(Protocol):
@@ -137,48 +132,35 @@ class Threads:
         count, torch_threads = min(self.count(base), most or sys.maxsize), torch.get_num_threads()
         # One torch thread each: the same bits come out of one worker and of many.
         executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
+        replicas: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
+        for _ in range(count):
+            replicas.put(base.replica())
+
+        def computed(compute: Compute, piece: Any) -> Any:
+            replica = replicas.get()
+            try:
+                return compute(replica, piece)
+            finally:
+                replicas.put(replica)
+
+        def in_order(compute: Compute, work: Iterable[Any], _: Clock | None = None) -> Results:
+            ahead: deque[tuple[Any, Future[Any]]] = deque()
+            for piece in work:
+                ahead.append((piece, executor.submit(computed, compute, piece)))
+                if len(ahead) > count + 1:
+                    first, result = ahead.popleft()
+                    yield first, result.result()
+            for first, result in ahead:
+                yield first, result.result()
+
         try:
-            yield _Workers(executor, count, base)
+            yield Pool(count, in_order)
         except BaseException:
             stop.set()
             raise
         finally:
             executor.shutdown(cancel_futures=True)
             torch.set_num_threads(torch_threads)
-
-
-class _Workers:
-    """Threads with a replica of the base model each."""
-
-    def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
-        self.executor, self.count = executor, count
-        self.replicas: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
-        for _ in range(count):
-            self.replicas.put(base.replica())
-
-    def map(
-        self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
-        clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """As of a Pool, in order. The clock counts by itself: it is in this process."""
-
-        def with_replica(piece: Work) -> Result:
-            replica = self.replicas.get()
-            try:
-                return compute(replica, piece)
-            finally:
-                self.replicas.put(replica)
-
-        ahead: deque[tuple[Work, Future[Result]]] = deque()
-        for piece in work:
-            ahead.append((piece, self.executor.submit(with_replica, piece)))
-            if len(ahead) > self.count + 1:
-                first, result = ahead.popleft()
-                yield first, result.result()
-        for first, result in ahead:
-            yield first, result.result()
 
 
 THREADS = Threads()  # what computes where nothing else is said
