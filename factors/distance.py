@@ -10,7 +10,7 @@ from torch import Tensor
 
 from factors.evaluation import Chunk
 from factors.family import PAPER, Column, Family
-from unlearning.base_model import BaseModel, Companions
+from unlearning.base_model import BaseModel
 from unlearning.losses import wide
 
 
@@ -78,11 +78,6 @@ def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
     return distances
 
 
-def left_out_logits(companions: Companions, sample: int) -> Tensor | None:
-    """What the factors of this family follow from: the test set's logits without the sample."""
-    return companions.left_out.get(sample)
-
-
 def untouched(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """The base model's distance from each leave-one-out model, NaN where there is none."""
     return {"untouched_gap": gaps(base, positions, base.test_logits.expand(len(positions), -1, -1))}
@@ -117,7 +112,7 @@ DISTANCE = Family(
 REFERENCE = Family(
     name="reference",
     post=reference,
-    of_companions=left_out_logits,
+    of_companions=lambda companions, sample: companions.left_out.get(sample),
     declared=(
         Column("unlearning_gap", "Unlearning Gap", "probability", "high").defined(
             "mean over the test set of the L2 distance of class probabilities from "
@@ -135,7 +130,7 @@ REFERENCE = Family(
 UNTOUCHED = Family(
     name="reference",
     pre=untouched,
-    of_companions=left_out_logits,
+    of_companions=lambda companions, sample: companions.left_out.get(sample),
     declared=(
         Column("untouched_gap", "Untouched Gap", "probability", "high").defined(
             "mean over the test set of the L2 distance of the base model's class "

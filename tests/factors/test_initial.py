@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.initial import deepfool_norm, grad_norm, linear_boundary_distance
+from factors.initial import deepfool_norm, grad_norm
 from tests.factors.small_bases import Tied, random_base
 from tests.oracles.factors import boundary, initial
 from unlearning.base_model import BaseModel, Model
@@ -91,9 +91,3 @@ def test_deepfool_without_another_class_to_reach_is_undefined() -> None:
     params = {name: p.detach() for name, p in network.named_parameters()}
     norm = deepfool_norm(Model(network, params), torch.ones(2, 1, 2, 2).double())
     assert norm.isnan().all()
-
-
-def test_linear_boundary_distance_by_hand() -> None:
-    weight, bias = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([5.0, -1.0])
-    # |3 + 8 + 5| / 5 = 3.2 and |4 - 1| / 2 = 1.5
-    assert linear_boundary_distance(weight, bias, torch.tensor([[1.0, 2.0]])).item() == 1.5

@@ -88,20 +88,6 @@ def test_batch_norm_tied_and_scalar_parameters(make: Callable[[], nn.Module]) ->
         assert values["own_curvature"][k].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_probes_by_hand() -> None:
-    # A margin of 6 at x = 1: along the signs it falls by 2 (x + 1) a unit, along the gradient at
-    # length one by sqrt(2 (x^2 + 1)); at the flip p is 1/2 on the test samples, like x, too.
-    values = probe(one_pixel([6.0, 0.0]), torch.tensor([0]))
-    assert values["flip_probe_step_adam"].item() == pytest.approx(6 / 4, rel=1.1e-3)
-    assert values["flip_probe_step_sgd"].item() == pytest.approx(6 / 2, rel=1.1e-3)
-    q = 1 / (1 + math.exp(6))
-    for name in ("flip_probe_damage_adam", "flip_probe_damage_sgd"):
-        assert values[name].item() == pytest.approx(0.5 - q, abs=2e-3)
-    assert values["own_curvature"].item() == pytest.approx(4 * q * (1 - q), rel=1e-5)
-    unbiased = probe(one_pixel([6.0, 0.0], bias=False), torch.tensor([0]))
-    assert unbiased["flip_probe_step_adam"].item() == pytest.approx(6 / 2, rel=1.1e-3)
-
-
 def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
     # p is 1 to the last bit of float32, and so is the loss 0.
     values = probe(one_pixel([900.0, 0.0]), torch.tensor([0]))

@@ -13,8 +13,9 @@ import torch
 from tests.tracker.conftest import opened, own_copy
 from tests.tracker.test_claims import base_of
 from tracker.base import companions
-from tracker.base.parts import LEFT_OUT
+from tracker.base.parts import IDS, LEFT_OUT
 from tracker.store.bulk import SqlStore
+from tracker.store.records import as_tag
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, logits
 from unlearning.execution import Execution
@@ -76,8 +77,8 @@ def test_leave_one_out_models_of_another_version_are_passed_over(
     ids = base.model.dataset.train.ids[:3].tolist()
     for sample in ids:
         logits = torch.zeros(1, *base.model.test_logits.shape)
-        content = {"models": torch.tensor([sample]), "logits": logits}
-        LEFT_OUT.add(store, base.run_id, content, f"version {VERSION + 1}")
+        content = {IDS: torch.tensor([sample]), "logits": logits}
+        LEFT_OUT.add(store, base.run_id, content, as_tag({LEFT_OUT.kind: str(VERSION + 1)}))
     assert base_of(store).model.companions.left_out == {}
     companions.leave_out(store, base.run_id, base_of(store).model, ids[:1], nothing)
     found = base_of(store).model.companions

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from factors import families
+from factors import HISTORIES, families
 from factors.family import Family
 from tests.factors.small_bases import Tied, normalised, random_base
 from tests.forked import succeed
@@ -33,7 +33,7 @@ from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
-from tracker.store.records import code_version
+from tracker.store.records import Kind, code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.lacking import lacking
@@ -47,7 +47,6 @@ from unlearning.execution import Execution
 
 ray = pytest.importorskip("ray")
 
-TIMES = ("cost/elapsed_s",)
 OWN = """
 import os
 from pathlib import Path
@@ -102,26 +101,16 @@ def on_ray(cluster: Any, said: list[str]) -> Iterator[RayEngine]:
         yield engine
 
 
-def rows(folder: Path) -> dict[str, Any]:
-    """All that is logged of each member, by key, but for times."""
-    found: dict[str, Any] = {}
-    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
-        members = db.execute(
-            "select t.run_uuid, t.value from tags t join tags k using (run_uuid) "
-            "where t.key = 'key' and k.key = 'kind' and k.value = 'member'"
-        )
-        for run_id, key in members.fetchall():
-            assert key not in found, "a member is there twice"
-            metrics = db.execute(
-                "select key, step, value from metrics where run_uuid = ?", [run_id]
-            )
-            tags = db.execute("select key, value from tags where run_uuid = ?", [run_id])
-            params = db.execute("select key, value from params where run_uuid = ?", [run_id])
-            found[key] = (
-                sorted(row for row in metrics if row[0] not in TIMES),
-                sorted(row for row in tags if row[0] != "mlflow.note.content"),
-                sorted(params),
-            )
+def rows(folder: Path) -> dict[str, tuple[dict[str, float], str]]:
+    """The metrics of each member, by key, and all else that is logged, but for times."""
+    store = opened(SqlStore, folder)
+    ids = [run.info.run_id for run in store.finished_runs(Kind.MEMBER)]
+    found = {}
+    for run in store.logged(ids, HISTORIES):
+        metrics = {n: value for n, value in sorted(run.metrics.items()) if n != "cost/elapsed_s"}
+        tags = sorted(tag for tag in run.tags.items() if tag[0] != "mlflow.note.content")
+        found[run.tags["key"]] = metrics, str((sorted(run.params.items()), tags, run.histories))
+    assert len(found) == len(ids), "a member is there twice"
     return found
 
 
@@ -204,10 +193,8 @@ def test_the_numbers_are_those_of_threads(
     missing = lacking(base.model, plan.planned(), done, plan.families)
     outcome = measure(store, base, missing, None, on_ray)
     assert (outcome.measured, outcome.lost) == (len(by_threads), [])
-    for key, (metrics, *_) in rows(tmp_path / "ray").items():
-        for (name, step, value), (*same, before) in zip(metrics, by_threads[key][0], strict=True):
-            assert [name, step] == same
-            assert value == pytest.approx(before, rel=1e-12, abs=1e-12), name
+    for key, (metrics, _) in rows(tmp_path / "ray").items():
+        assert metrics == pytest.approx(by_threads[key][0], rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.slow
@@ -264,8 +251,8 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     with RayEngine(cluster.address) as engine:
         members = swept(folder, base, plan, engine)
     assert len(members) == 24
-    values = [{row[0]: row[2] for row in metrics} for metrics, *_ in members.values()]
-    depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
+    values = [metrics for metrics, _ in members.values() if "cost/steps" in metrics]
+    depths = [(of["fatal/depth"], of["cost/steps"]) for of in values]
     assert len(depths) > 15
     assert all(depth == steps + 1 for depth, steps in depths)
 

@@ -6,10 +6,9 @@ interrupted, with the seconds that they took.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from factors import index
 from factors.family import Family, pre_values, version_for
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import (
-    AT,
     CATALOG,
     FORECASTS,
     IDS,
@@ -30,14 +28,14 @@ from tracker.base.parts import (
     PATHS,
     POSITIONS,
     PRE_FACTORS,
-    SECONDS,
-    Parts,
     Progress,
+    Question,
+    Rows,
     Table,
-    complete,
+    answers,
 )
 from tracker.base.workers import THREADS, Engine, Pool, Stop
-from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag, sha256_of
+from tracker.store.records import sha256_of
 from tracker.store.write import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
@@ -45,20 +43,6 @@ from unlearning.base_model import BaseModel
 from unlearning.version import VERSION
 
 BLOCK = 64  # samples at a time: always the same, since the last bits depend on it
-
-
-@dataclass(frozen=True)
-class _Question:
-    """Columns that are computed together of samples.
-
-    Attributes:
-        version: of the values of the samples with these ids. compute: the columns, (K,) each, for
-            positions (K,) in the training split.
-    """
-
-    names: Sequence[str]
-    version: Callable[[list[int]], str]
-    compute: Callable[[BaseModel, Tensor], Mapping[str, Tensor]]
 
 
 def pre_factors(
@@ -78,22 +62,32 @@ def pre_factors(
         engine: computes.
         progress: is told of how many samples all is known now.
     """
-    beside = base_run.model.companions
+    base = base_run.model
+    beside, train = base.companions, base.dataset.train
     suffix = "" if base_run.precision == "float32" else f"-{base_run.precision}"
 
-    def asked(family: Family) -> _Question:
-        return _Question(
-            [column.name for column in family.columns],
-            lambda ids: version_for(family, beside, ids) + suffix,
-            lambda base, positions: pre_values(base, [family], positions),
-        )
+    def asked(family: Family) -> Question:
+        def compute(base: BaseModel, ids: list[int]) -> Table:
+            at, labels = base.dataset.train.positions(ids), base.dataset.train.labels
+            found = pre_values(base, [family], at.to(base.device))
+            return {**found, POSITIONS: at, LABELS: labels[at]}
 
-    chosen = [family for family in families or factors.families() if family.pre is not None]
-    return _answers(
-        *(store, base_run, PRE_FACTORS, {family.key: asked(family) for family in chosen}),
-        *(sample_ids, lambda: engine.pool(base_run.model, Stop()), progress, "factors"),
-        [factors.described(column) for column in factors.columns(chosen)],
-    )
+        names = [column.name for column in family.columns]
+        return Question(names, lambda ids: version_for(family, beside, ids) + suffix, compute)
+
+    chosen = {f.key: f for f in families or factors.families() if f.pre is not None}
+
+    def about(part: Table) -> dict[str, Any]:
+        columns = factors.columns(chosen.values())
+        told = {CATALOG: [factors.described(one) for one in columns if one.name in part]}
+        paths = [train.path_of(sample) for sample in part[IDS].tolist()]
+        return told if train.paths is None else told | {PATHS: paths}
+
+    questions = {key: asked(family) for key, family in chosen.items()}
+    pool = partial(engine.pool, base, Stop())
+    how = (store, base_run.run_id, PRE_FACTORS, questions, sample_ids, pool, BLOCK)
+    rows = answers(*how, progress, "factors", about)
+    return _in_order(rows, sample_ids)
 
 
 def forecasts(
@@ -119,81 +113,26 @@ def forecasts(
     fewer = () if most is None else (most,)
     version = sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 
-    def compute(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    def compute(base: BaseModel, ids: list[int]) -> Table:
+        positions = base.dataset.train.positions(ids).to(base.device)
         with algorithms.REGISTRY.by(name):
             found = index.forecast(base, algorithm, positions, most)
         return {each: getattr(found, each).cpu().double() for each in FORECAST}
 
-    asked = {f"{INDEX}{name}": _Question(FORECAST, lambda ids: version, compute)}
-    return _answers(
-        store, base_run, FORECASTS, asked, sample_ids, lambda: nullcontext(pool), progress, name
-    )
+    asked = {f"{INDEX}{name}": Question(FORECAST, lambda ids: version, compute)}
+    how = (store, base_run.run_id, FORECASTS, asked, sample_ids, lambda: nullcontext(pool), BLOCK)
+    rows = answers(*how, progress, name)
+    return _in_order(rows, sample_ids)
+
+
+def _in_order(rows: Mapping[str, Rows], ids: Sequence[int]) -> dict[str, Tensor]:
+    """Columns in the order of the ids, float64."""
+    return {
+        name: torch.tensor([values[i] for i in ids], dtype=torch.float64)
+        for name, values in rows.items()
+    }
 
 
 def formula() -> str:
     """A digest of the versions of the index and of the engine."""
     return sha256_of("index", index.VERSION, VERSION)
-
-
-def _answers(
-    store: Store,
-    base_run: BaseRun,
-    kind: Parts,
-    questions: Mapping[str, _Question],
-    sample_ids: Sequence[int],
-    pool: Callable[[], AbstractContextManager[Pool]],
-    progress: Progress,
-    doing: str,
-    catalog: Sequence[Mapping[str, str]] = (),
-) -> dict[str, Tensor]:
-    """The columns of all questions, float64 (samples,), read or else computed and kept.
-
-    Args:
-        questions: by what their versions and seconds are kept under. catalog: the factors as rows.
-    """
-    run, train = store.run(base_run.run_id), base_run.model.dataset.train
-    known: dict[str, dict[int, float]] = {n: {} for q in questions.values() for n in q.names}
-
-    def learn(part: Table, of: Mapping[str, _Question]) -> None:
-        for name in (name for question in of.values() for name in question.names):
-            known[name] |= zip(part[IDS].tolist(), part[name].tolist(), strict=True)
-
-    for part, says in kind.of(store, run, lambda says: read_tag(says).keys() & questions):
-        said, ids = read_tag(says), part[IDS].tolist()
-        current = {key: q for key, q in questions.items() if said.get(key) == q.version(ids)}
-        # A column that was added since is lacking, also where the version was not raised for it.
-        learn(part, {key: q for key, q in current.items() if part.keys() >= {*q.names}})
-    lacking = {k: q for k, q in questions.items() if {*sample_ids} - known[q.names[0]].keys()}
-    there = [known[question.names[0]].keys() for question in lacking.values()]
-    missing = [i for i in dict.fromkeys(sample_ids) if not all(i in ids for ids in there)]
-    computes = {key: question.compute for key, question in lacking.items()}
-    progress(len({*sample_ids}) - len(missing), "found")
-
-    def compute(base: BaseModel, ids: list[int]) -> Table:
-        split, part = base.dataset.train, {IDS: torch.tensor(ids)}
-        positions = split.positions(ids)
-        for key, columns_of in computes.items():
-            started = time.perf_counter()
-            part |= columns_of(base, positions.to(base.device))
-            seconds = (time.perf_counter() - started) / len(ids)  # a share for each sample
-            part[f"{SECONDS}{key}"] = torch.full((len(ids),), seconds, dtype=torch.float64)
-        return part | {POSITIONS: positions, LABELS: split.labels[positions]}
-
-    def save(part: Table) -> None:
-        ids = part[IDS].tolist()
-        rows = [row for row in catalog if row["factor"] in part]
-        about: dict[str, Any] = {AT: milliseconds(), CATALOG: rows}
-        if train.paths is not None:
-            about[PATHS] = [train.path_of(sample) for sample in ids]
-        says = as_tag({key: question.version(ids) for key, question in lacking.items()})
-        kind.add(store, base_run.run_id, part, says, about)
-        learn(part, lacking)
-
-    if missing:
-        with pool() as workers:
-            complete(workers, missing, compute, save, progress, doing, BLOCK)
-        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
-    return {
-        name: torch.tensor([values[i] for i in sample_ids], dtype=torch.float64)
-        for name, values in known.items()
-    }

@@ -6,13 +6,13 @@ of the data tells how far the base model has memorised a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.learning import memorization_estimate
@@ -23,12 +23,15 @@ from tracker.base.parts import (
     SECOND_SEED,
     Parts,
     Progress,
+    Question,
+    Rows,
     Table,
-    complete,
+    answers,
+    known,
 )
 from tracker.base.workers import THREADS, Engine, Stop
 from unlearning.algorithms.retrain import train_again
-from unlearning.base_model import BaseModel, Companions, Model, logits
+from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
 from unlearning.training import Learning, Subsets, all_but
 from unlearning.version import VERSION
@@ -43,7 +46,6 @@ AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
 DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed", MEMORIZATION: "memorisation"}
-CURRENT = f"version {VERSION}"  # what the tags of parts say; those of other versions are outdated
 
 
 def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
@@ -52,23 +54,15 @@ def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
     Args:
         sample_ids: of all training samples, in order.
     """
-    seen, right = (_rows(store, run, MEMORIZATION, of) for of in ("included", "correct"))
+    left_out = known(store, run, LEFT_OUT, _asked(LEFT_OUT), strict=True)["logits"]
+    ensemble = known(store, run, MEMORIZATION, _asked(MEMORIZATION), strict=True)
+    seen, right = (ensemble[name] for name in ("included", "correct"))
     memorization = dict[int, float]()
     if len(seen) > 1:
         in_order = (torch.stack([of[number] for number in sorted(of)]) for of in (right, seen))
         memorization = dict(zip(sample_ids, memorization_estimate(*in_order).tolist(), strict=True))
     learned = [Learning(part["losses"], part["margins"]) for part, _ in LEARNING.of(store, run)]
-    left_out = _rows(store, run, LEFT_OUT, "logits")
     return Companions(left_out, memorization, next(iter(learned), None))
-
-
-def _rows(store: Store, run: Run, kind: Parts, column: str) -> dict[int, Tensor]:
-    """The rows of a column in all current parts, by the numbers of their models."""
-    rows: dict[int, Tensor] = {}
-    for part, says in kind.of(store, run):
-        if says == CURRENT:
-            rows |= zip(part["models"].tolist(), part[column], strict=True)
-    return rows
 
 
 def leave_out(
@@ -83,9 +77,7 @@ def leave_out(
 
     Raises UserError for a base model without a recipe.
     """
-    missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
-    on_progress(len(sample_ids) - len(missing), DOING[LEFT_OUT])
-    _leave_out(store, run_id, base, LEFT_OUT, missing, on_progress, engine)
+    _train(store, run_id, base, LEFT_OUT, sample_ids, on_progress, engine)
 
 
 def measure_chance(
@@ -105,21 +97,17 @@ def measure_chance(
 
     Returns: the two by the names of their metrics.
     """
-
-    def of_two_seeds() -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        run = store.run(run_id)
-        once, again = (_rows(store, run, kind, "logits") for kind in (LEFT_OUT, SECOND_SEED))
-        return once, {sample: again[sample] for sample in again if sample in once}
-
-    _, again = of_two_seeds()
-    missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
-    on_progress(SEEDS_FOR - len(missing), DOING[SECOND_SEED])
-    _leave_out(store, run_id, base, SECOND_SEED, missing, on_progress, engine)
-    left_out, again = of_two_seeds()
+    run = store.run(run_id)
+    once, again = (
+        known(store, run, kind, _asked(kind))["logits"] for kind in (LEFT_OUT, SECOND_SEED)
+    )
+    both = [sample for sample in again if sample in once]
+    ids = [*both, *(sample for sample in sample_ids if sample not in both)][:SEEDS_FOR]
+    again = _train(store, run_id, base, SECOND_SEED, ids, on_progress, engine)["logits"]
     untouched = base.test_logits.cpu()
     pairs_of = {
-        UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
-        SECOND: [(left_out[i], again[i]) for i in sorted(again)],
+        UNTOUCHED: [(once[i], untouched) for i in sorted(once)],
+        SECOND: [(once[i], again[i]) for i in sorted(again) if i in once],
     }
     gaps = {
         name: fmean(softmax_distance(*pair).item() for pair in pairs)
@@ -127,27 +115,6 @@ def measure_chance(
     }
     store.note_metrics(run_id, gaps)
     return gaps
-
-
-def _leave_out(
-    store: Store,
-    run_id: str,
-    base: BaseModel,
-    kind: Parts,
-    missing: Sequence[int],
-    on_progress: Progress,
-    engine: Engine,
-) -> None:
-    """Train models without a sample each, with another seed for SECOND_SEED."""
-
-    def subsets(base: BaseModel, ids: list[int]) -> Subsets:
-        return all_but(base.dataset.train.positions(ids), len(base.train_labels))
-
-    def results(base: BaseModel, ids: list[int], models: list[Model]) -> Table:
-        return {"logits": torch.stack([logits(m, base.test_inputs).cpu() for m in models])}
-
-    seed = int(kind is SECOND_SEED)
-    _train(store, run_id, base, kind, missing, subsets, results, seed, on_progress, engine)
 
 
 def memorize(
@@ -165,24 +132,7 @@ def memorize(
 
     Raises UserError for a base model without a recipe.
     """
-
-    def subsets(base: BaseModel, numbers: list[int]) -> Subsets:
-        size = len(base.train_labels)
-        orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
-        parts = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
-        return Subsets(torch.from_numpy(parts))
-
-    def results(base: BaseModel, numbers: list[int], models: list[Model]) -> Table:
-        """Which samples each model saw, and which it gets right: (models, samples) each."""
-        included = torch.zeros(len(numbers), len(base.train_labels), dtype=torch.bool)
-        right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
-        seen = subsets(base, numbers).positions
-        return {"included": included.scatter(1, seen, True), "correct": torch.stack(right).cpu()}
-
-    known = _rows(store, store.run(run_id), MEMORIZATION, "correct")
-    missing = [number for number in range(models) if number not in known]
-    on_progress(models - len(missing), DOING[MEMORIZATION])
-    _train(store, run_id, base, MEMORIZATION, missing, subsets, results, 0, on_progress, engine)
+    _train(store, run_id, base, MEMORIZATION, range(models), on_progress, engine)
 
 
 def _train(
@@ -190,30 +140,38 @@ def _train(
     run_id: str,
     base: BaseModel,
     kind: Parts,
-    missing: Sequence[int],
-    subsets: Callable[[BaseModel, list[int]], Subsets],
-    results: Callable[[BaseModel, list[int], list[Model]], Table],
-    further_seed: int,
+    numbers: Sequence[int],
     on_progress: Progress,
     engine: Engine,
-) -> None:
-    """Train models by the base model's recipe, stacked, and keep what they say as parts.
+) -> dict[str, Rows]:
+    """Train models of one kind, and keep what they say of the data; that of all by name."""
+    stop = Stop()
+    how = (store, run_id, kind, _asked(kind, stop), numbers, partial(engine.pool, base, stop))
+    return answers(*how, AT_A_TIME, on_progress, DOING[kind])
 
-    Args:
-        missing: numbers of models, or the samples that they do not see. subsets: their data.
-        results: what is kept of them, a row each. further_seed: is added to the recipe's.
-    """
-    stop, execution = Stop(), by_device(base.device)
 
-    def compute(replica: BaseModel, some: list[int]) -> Table:
-        chosen = subsets(replica, some)
-        states = train_again(replica, chosen, execution, stop.is_set, further_seed)
-        each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
-        models = [replica.model.at(state) for state in each]
-        return {"models": torch.tensor(some), **results(replica, some, models)}
+def _asked(kind: Parts, stop: Stop | None = None) -> dict[str, Question]:
+    """What is kept of the models of one kind, by samples left out or numbers of models."""
+    is_part, further_seed = kind == MEMORIZATION, int(kind == SECOND_SEED)
+    stop = stop or Stop()
 
-    def save(part: Table) -> None:
-        kind.add(store, run_id, part, CURRENT)
+    def compute(base: BaseModel, numbers: list[int]) -> Table:
+        size, execution = len(base.train_labels), by_device(base.device)
+        if is_part:  # what a model sees follows from its number
+            orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
+            drawn = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
+            subsets = Subsets(torch.from_numpy(drawn))
+        else:
+            subsets = all_but(base.dataset.train.positions(numbers), size)
+        states = train_again(base, subsets, execution, stop.is_set, further_seed)
+        each = ({name: of[k] for name, of in states.items()} for k in range(len(numbers)))
+        models = [base.model.at(state) for state in each]
+        if not is_part:
+            return {"logits": torch.stack([logits(m, base.test_inputs).cpu() for m in models])}
+        seen = torch.zeros(len(numbers), size, dtype=torch.bool)
+        right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
+        seen = seen.scatter(1, subsets.positions, True)
+        return {"included": seen, "correct": torch.stack(right).cpu()}
 
-    with engine.pool(base, stop) as pool:
-        complete(pool, missing, compute, save, on_progress, DOING[kind], AT_A_TIME)
+    names = ("included", "correct") if is_part else ("logits",)
+    return {kind.kind: Question(names, lambda ids: str(VERSION), compute)}

@@ -11,12 +11,14 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
+from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -31,6 +33,7 @@ ABOUT = "about"  # the entry of a file's metadata
 NAME = re.compile("[0-9a-f]{12}")
 
 Table = dict[str, "Tensor"]  # columns by name: row k of each is of the same sample, or model
+Rows = dict[int, Any]  # of a column, by sample or model: numbers, or tensors
 Progress = Callable[[int, str], None]  # is told how many more are known, and what is done
 
 
@@ -120,53 +123,122 @@ def about(content: bytes) -> dict[str, Any]:
     return told
 
 
-LEFT_OUT = Parts("leave_one_out")  # models (the samples left out), logits (models, tests, classes)
+LEFT_OUT = Parts("leave_one_out")  # of samples: logits (tests, classes)
 SECOND_SEED = Parts("second_seed")  # likewise
-MEMORIZATION = Parts("memorization")  # models (models,), included and correct (models, samples)
+MEMORIZATION = Parts("memorization")  # of models: included and correct (samples,)
 LEARNING = Parts("learning")  # losses and margins (epochs, samples)
-PRE_FACTORS = Parts("pre_factors")  # IDS and what follows it, and a column for each factor
-FORECASTS = Parts("forecasts")  # IDS, and the columns of FORECAST
+PRE_FACTORS = Parts("pre_factors")  # of samples: what follows IDS, and a column for each factor
+FORECASTS = Parts("forecasts")  # of samples: the columns of FORECAST
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
-# What parts with `pre` factors and forecasts hold beside these.
-IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
-SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a sample
+IDS = "sample_ids"  # the tensor (rows,) with the samples, or numbers of models, that rows are of
+POSITIONS, LABELS = "split_positions", "labels"  # tensors, (samples,)
+SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a row
 INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends it
 CATALOG = "catalog"  # among what the file is about: the factors as rows of the catalog
 PATHS = "paths"  # likewise: of the samples' files, where they have any
 AT = "at"  # likewise: when it was written, milliseconds since 1970; the later of two values counts
 
 
-def complete(
-    pool: Pool,
-    missing: Sequence[int],
-    compute: Callable[[BaseModel, list[int]], Table],
-    save: Callable[[Table], None],
-    progress: Progress,
-    doing: str,
-    block: int,
-) -> None:
-    """Compute what is missing, and save it now and then and at the end, also if interrupted.
+@dataclass(frozen=True)
+class Question:
+    """Columns that are computed together, a row for each id of a sample, or number of a model.
+
+    Attributes:
+        version: of the rows of these ids. compute: the columns of these ids, or more.
+    """
+
+    names: Sequence[str]
+    version: Callable[[list[int]], str]
+    compute: Callable[[BaseModel, list[int]], Table]
+
+
+def known(
+    store: Store, run: Run, kind: Parts, questions: Mapping[str, Question], strict: bool = False
+) -> dict[str, Rows]:
+    """The rows that a run's current parts have, by the names of the questions' columns.
 
     Args:
-        missing: ids of samples, or numbers of models. compute: gives a row for each of a block.
+        questions: by the names under which tags tell of their versions.
+        strict: whether a damaged part raises Damaged; else it is left out.
+    """
+    rows: dict[str, Rows] = {name: {} for one in questions.values() for name in one.names}
+    is_wanted = None if strict else lambda says: read_tag(says).keys() & questions
+    for part, says in kind.of(store, run, is_wanted):
+        said, ids = read_tag(says), part[IDS].tolist()
+        for key, question in questions.items():
+            # A column that was added since is lacking, also where the version was not raised.
+            if said.get(key) == question.version(ids) and part.keys() >= {*question.names}:
+                _add(rows, part, question.names)
+    return rows
+
+
+def _add(rows: dict[str, Rows], part: Table, names: Iterable[str]) -> None:
+    for name in names:
+        column = part[name]
+        values = column.tolist() if column.ndim == 1 else column
+        rows[name] |= zip(part[IDS].tolist(), values, strict=True)
+
+
+def answers(
+    store: Store,
+    run_id: str,
+    kind: Parts,
+    questions: Mapping[str, Question],
+    ids: Sequence[int],
+    pool: Callable[[], AbstractContextManager[Pool]],
+    block: int,
+    progress: Progress,
+    doing: str,
+    about_ids: Callable[[Table], Mapping[str, Any]] = lambda part: {},
+) -> dict[str, Rows]:
+    """The rows of all questions, by name: read, or else computed block by block and kept.
+
+    What is computed is saved now and then and at the end, also if that is interrupted.
+
+    Args:
+        about_ids: what the file of a part is about. pool: opens who computes.
     """
     import torch
 
+    rows = known(store, store.run(run_id), kind, questions)
+    lacking = {k: one for k, one in questions.items() if {*ids} - rows[one.names[0]].keys()}
+    there = [rows[question.names[0]].keys() for question in lacking.values()]
+    missing = [i for i in dict.fromkeys(ids) if not all(i in some for some in there)]
+    progress(len({*ids}) - len(missing), doing)
+    if not missing:
+        return rows
+    computes = {key: question.compute for key, question in lacking.items()}
     new, began = list[Table](), time.monotonic()
     saved = began
 
-    def save_new() -> None:
+    def compute(base: BaseModel, some: list[int]) -> Table:
+        part = {IDS: torch.tensor(some)}
+        for key, columns_of in computes.items():
+            started = time.perf_counter()
+            part |= columns_of(base, some)
+            seconds = (time.perf_counter() - started) / len(some)  # a share for each
+            part[f"{SECONDS}{key}"] = torch.full((len(some),), seconds, dtype=torch.float64)
+        return part
+
+    def save() -> None:
         if new:
-            save({name: torch.cat([part[name] for part in new]) for name in new[0]})
+            part = {name: torch.cat([part[name] for part in new]) for name in new[0]}
+            versions = {k: one.version(part[IDS].tolist()) for k, one in lacking.items()}
+            about = {AT: milliseconds(), **about_ids(part)}
+            kind.add(store, run_id, part, as_tag(versions), about)
+            _add(rows, part, [name for one in lacking.values() for name in one.names])
             new.clear()
 
     try:
-        for some, part in pool.map(compute, in_blocks(missing, block)):
-            new.append(part)
-            progress(len(some), doing)
-            if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
-                save_new()
-                saved = time.monotonic()
+        with pool() as workers:
+            for some, part in workers.map(compute, in_blocks(missing, block)):
+                new.append(part)
+                progress(len(some), doing)
+                if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
+                    save()
+                    saved = time.monotonic()
     finally:
-        save_new()
+        save()
+    store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
+    return rows
