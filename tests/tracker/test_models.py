@@ -24,7 +24,6 @@ from tracker.sweep.settings import configure
 from unlearning import algorithms, datasets, models
 from unlearning.checkpoints import decode
 from unlearning.outcome import Status
-from unlearning.version import VERSION
 
 QUICK = ("--epochs", 5, "--seed", 4)
 OWN = """
@@ -118,9 +117,6 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
         runs = members(opened, name)
         assert len(runs) == 5
         for run in runs.values():
-            params = {key: str(value) for key, value in found.settings().items()}
-            params |= {"engine_version": str(VERSION), "precision": "float32"}
-            assert {"algorithm": name, "seed": "0"} | params == run.data.params
             status, metrics = run.data.tags["status"], run.data.metrics
             assert status in list(Status)
             for column in factors.columns():

@@ -31,7 +31,7 @@ from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
-from tracker.base.workers import Clock, Engine, Stop, Threads
+from tracker.base.workers import Clock, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind, code_version
 from tracker.studies.predict import predict
@@ -57,7 +57,7 @@ HERE = Path(__file__).parent
 
 
 def fatal(chunk):
-    if 5 in chunk.positions.tolist() and not (HERE / "mild").exists():
+    if 5 in chunk.positions.tolist():
         (HERE / "deaths").open("a").write("x")
         os._exit(1)
     return {"depth": chunk.unlearned.steps.double() + 1}
@@ -159,12 +159,6 @@ def plan_of(base: BaseRun, *names: str, own: list[Family] | None = None) -> Plan
     return Plan.on(base, chosen, ids, 0, "both", families=own)
 
 
-def swept(folder: Path, base: BaseRun, plan: Plan, engine: Engine) -> dict[str, Any]:
-    options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
-    sweep.run(opened(SqlStore, folder), base, plan, options)
-    return rows(folder)
-
-
 def dislikes(base: BaseModel, piece: int) -> None:
     if piece == 2:
         raise UserError(f"{piece} is not liked")
@@ -236,25 +230,16 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     (here / "fatal_factor.py").write_text(OWN)
     monkeypatch.chdir(here)
     plan = plan_of(base, "ga", own=families(["module:fatal_factor:FAMILY"]))
-    victim = plan.sample_ids[5]
-    with (
-        RayEngine(cluster.address) as engine,
-        pytest.raises(
-            Failure, match=rf"ended 3 times, for ga of samples .*\b{victim}\b.*All else is done"
-        ),
-    ):
-        swept(folder, base, plan, engine)
+    named = rf"ended 3 times, for ga of samples .*\b{plan.sample_ids[5]}\b.*All else is done"
+    with RayEngine(cluster.address) as engine:
+        options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
+        with pytest.raises(Failure, match=named):
+            sweep.run(opened(SqlStore, folder), base, plan, options)
     assert (here / "deaths").read_text() == "xxx"
     assert capsys.readouterr().out == "", "stdout is data only"
     assert len(rows(folder)) == 20, "all but a chunk"
-    (here / "mild").touch()
-    with RayEngine(cluster.address) as engine:
-        members = swept(folder, base, plan, engine)
-    assert len(members) == 24
-    values = [metrics for metrics, _ in members.values() if "cost/steps" in metrics]
-    depths = [(of["fatal/depth"], of["cost/steps"]) for of in values]
-    assert len(depths) > 15
-    assert all(depth == steps + 1 for depth, steps in depths)
+    values = [metrics for metrics, _ in rows(folder).values() if "cost/steps" in metrics]
+    assert all(of["fatal/depth"] == of["cost/steps"] + 1 for of in values)
 
 
 @pytest.mark.slow

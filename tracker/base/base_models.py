@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tracker.store.write import Store
 
 
+PRECISIONS = ("float32", "float64")
 OUTPUTS_APART = 1e-2  # of a base model's test loss: other devices and precisions are far nearer
 
 
@@ -92,8 +93,8 @@ def load(
     Raises UserError if there is none, if weights, data or outputs are not what they were in
     training, if it needs what another process was given, or if the device lacks the precision.
     """
-    if precision not in ("float32", "float64"):  # from Python it may be anything
-        raise UserError(f"precision is {precision!r}: choose float32, float64")
+    if precision not in PRECISIONS:  # from Python it may be anything
+        raise UserError(f"precision is {precision!r}: choose {', '.join(PRECISIONS)}")
     if precision == "float64" and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)

@@ -37,14 +37,14 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
     """
     own = network.state_dict()
     found = dict[str, tuple[str, dict[str, Tensor], list[str]]]()
-    refused = [(0, 0, f"{path} holds no tensors by name: --from-weights takes a state dict")]
+    refused = f"{path} holds no tensors by name: --from-weights takes a state dict"
     for place, entries in _state_dicts(_read(path)):
         whose = f"'{place}' of {path}" if place else str(path)
         weights, remarks = _fitted(entries, own, whose)
         try:
             fill(network, weights, whose)
         except UserError as error:
-            refused.append((len(own.keys() & weights.keys()), len(weights), str(error)))
+            refused = str(error)
         else:
             remarks = [f"the weights are {whose}", *remarks] if place else remarks
             found.setdefault(weights_sha256(weights), (place, weights, remarks))
@@ -55,7 +55,7 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
             "write the one that you mean into a file of its own"
         )
     if not found:
-        raise UserError(max(refused)[2])  # of those that are nearest to it
+        raise UserError(refused)
     ((_, weights, remarks),) = found.values()
     return weights, remarks
 
