@@ -70,23 +70,27 @@ class Parts:
         return self.file(name), part, (self.tag(name), says)
 
     def of(
-        self, store: Store, run: Run, is_wanted: Callable[[str], object] | None = None
+        self,
+        store: Store,
+        run: Run,
+        is_wanted: Callable[[str], object] = lambda says: True,
+        strict: bool = True,
     ) -> Iterator[tuple[Table, str]]:
         """The parts that a run tells of, each with what its tag says.
 
         Args:
-            is_wanted: is asked for each tag's value. Damaged parts are then left out, since
-                whoever wants some computes what is missing; without it they raise Damaged.
+            is_wanted: is asked for each tag's value.
+            strict: whether a damaged part raises Damaged; else it is left out.
         """
         from safetensors.torch import load
 
         for name, said in self.names(run.data.tags).items():
-            if is_wanted is None or is_wanted(said):
+            if is_wanted(said):
                 try:
                     uri, run_id = run.info.artifact_uri, run.info.run_id
                     yield load(self.content(store.artifacts, uri, run_id, name)), said
                 except Damaged:
-                    if is_wanted is None:
+                    if strict:
                         raise
 
     def content(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> bytes:
@@ -163,8 +167,7 @@ def known(
         strict: whether a damaged part raises Damaged; else it is left out.
     """
     rows: dict[str, Rows] = {name: {} for one in questions.values() for name in one.names}
-    is_wanted = None if strict else lambda says: read_tag(says).keys() & questions
-    for part, says in kind.of(store, run, is_wanted):
+    for part, says in kind.of(store, run, lambda says: read_tag(says).keys() & questions, strict):
         said, ids = read_tag(says), part[IDS].tolist()
         for key, question in questions.items():
             # A column that was added since is lacking, also where the version was not raised.
@@ -230,15 +233,15 @@ def answers(
             _add(rows, part, [name for one in lacking.values() for name in one.names])
             new.clear()
 
-    try:
-        with pool() as workers:
+    with pool() as workers:
+        try:
             for some, part in workers.map(compute, in_blocks(missing, block)):
                 new.append(part)
                 progress(len(some), doing)
                 if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
                     save()
                     saved = time.monotonic()
-    finally:
-        save()
+        finally:
+            save()
     store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
     return rows

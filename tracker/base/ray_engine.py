@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -79,10 +79,11 @@ class RayEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout = self.stdout
         self.ray.util.deregister_serializer(BaseModel)
-        if self.is_ours:
-            self.ray.shutdown()
+        with redirect_stdout(sys.stderr):  # where Ray writes what it held back
+            if self.is_ours:
+                self.ray.shutdown()
+        sys.stdout = self.stdout
 
     def send(self, base: BaseModel) -> Any:
         """The reference to a base model in the cluster, whose tensors a node's tasks share."""
