@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -61,19 +60,17 @@ LABELS = 9  # wrong labels that are followed, at most
 BATCHES = 8  # retain batches that say how far SCRUB's first update goes
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(NamedTuple):
     """What is forecast for K samples, (K,) float64 each.
 
-    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere if there
-    is a `reason`.
+    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere for an
+    algorithm of which nothing is known.
 
     Attributes:
         steps: to the flip, or the budget. flips: probability of a flip within the budget.
         prob_lost: fall of the mean true-label probability on the test set, 1 - U.
         points_lost: fall of the test accuracy, percentage points.
         forget_prob_diff: F. gt: GT, with lambda = 1 / test samples.
-        reason: why there is no forecast for the algorithm; empty where there is one.
     """
 
     steps: Tensor
@@ -82,10 +79,6 @@ class Forecast:
     points_lost: Tensor
     forget_prob_diff: Tensor
     gt: Tensor
-    reason: str = ""
-
-
-NUMBERS = tuple(field.name for field in dataclasses.fields(Forecast) if field.name != "reason")
 
 
 class Course(NamedTuple):
@@ -114,9 +107,8 @@ def forecast(
     """
     follow = _follower(algorithm)
     if follow is None:
-        nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
-        reason = f"there is no closed form for {algorithm.name}"
-        return dataclasses.replace(Forecast(*nothing), reason=reason)
+        unknown = torch.full((len(Forecast._fields), len(positions)), torch.nan)
+        return Forecast(*unknown.double())
     count = most or TEST_SAMPLES
     size = sum(p.numel() * p.element_size() for p in base.params.values())
     found = []
@@ -149,7 +141,7 @@ def is_known(algorithm: Algorithm) -> bool:
 
 
 def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) -> Tensor:
-    """The six forecasts of one course, (6, K), in the order of `NUMBERS`."""
+    """The six forecasts of one course, (6, K), in the order of `Forecast`."""
     prob_lost, accuracy_lost = losses_at(base, test, course.end, course.direction)
     labels = base.train_labels[positions]
     after = moved_logits(base, positions, course.end, course.direction)
