@@ -317,7 +317,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
     with monkeypatch.context() as patch:
         patch.setattr(parts_of, "read_tag", lambda _: {})  # as if both had begun with nothing
         parts = [beforehand.pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
-    monkeypatch.setattr(Parts, "add", lambda *_: pytest.fail("they are there"))
+    monkeypatch.setattr(Parts, "made_of", lambda *_: pytest.fail("they are there"))
     for name, values in beforehand.pre_factors(store, base, ids).items():
         for own, part in ((values[:2], parts[0][name][:2]), (values[4:], parts[1][name][2:])):
             torch.testing.assert_close(own, part, rtol=0, atol=0, equal_nan=True)

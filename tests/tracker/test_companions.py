@@ -78,7 +78,8 @@ def test_leave_one_out_models_of_another_version_are_passed_over(
     for sample in ids:
         logits = torch.zeros(1, *base.model.test_logits.shape)
         content = {IDS: torch.tensor([sample]), "logits": logits}
-        LEFT_OUT.add(store, base.run_id, content, as_tag({LEFT_OUT.kind: str(VERSION + 1)}))
+        says = as_tag({LEFT_OUT.kind: str(VERSION + 1)})
+        store.attach(base.run_id, *LEFT_OUT.made_of(content, says))
     assert base_of(store).model.companions.left_out == {}
     companions.leave_out(store, base.run_id, base_of(store).model, ids[:1], nothing)
     found = base_of(store).model.companions

@@ -43,25 +43,14 @@ class Parts:
 
     kind: str
 
-    def add(
-        self,
-        store: Store,
-        run_id: str,
-        content: Mapping[str, Tensor],
-        says: str,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Keep tensors beside a base model's run, under a tag with the value `says`.
-
-        Args:
-            about: plain values that the file holds beside them: see `about`.
-        """
-        store.attach(run_id, *self.made_of(content, says, about))
-
     def made_of(
         self, content: Mapping[str, Tensor], says: str, about: Mapping[str, Any] | None = None
     ) -> tuple[str, bytes, tuple[str, str]]:
-        """The part that tensors make: its file, the content of that, and the tag that tells."""
+        """The part that tensors make: its file, the content of that, and the tag that tells.
+
+        Args:
+            says: the tag's value. about: plain values that the file holds beside them: see `about`.
+        """
         from safetensors.torch import save
 
         # One entry of metadata: safetensors writes several in any order.
@@ -229,7 +218,7 @@ def answers(
             part = {name: torch.cat([part[name] for part in new]) for name in new[0]}
             versions = {k: one.version(part[IDS].tolist()) for k, one in lacking.items()}
             about = {AT: milliseconds(), **about_ids(part)}
-            kind.add(store, run_id, part, as_tag(versions), about)
+            store.attach(run_id, *kind.made_of(part, as_tag(versions), about))
             _add(rows, part, [name for one in lacking.values() for name in one.names])
             new.clear()
 
