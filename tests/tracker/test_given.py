@@ -15,7 +15,7 @@ from tracker.base.given import FOLDER, as_given, is_kept, keep, where_it_is
 from unlearning import datasets
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
-from unlearning.given import dataset_of
+from unlearning.datasets.npz import dataset_of
 from unlearning.models import build
 
 

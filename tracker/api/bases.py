@@ -26,7 +26,8 @@ from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
 from unlearning.datasets import Source
 from unlearning.errors import UserError
-from unlearning.given import dataset_of, network_of, outputs_of, samples_of
+from unlearning.datasets.npz import dataset_of, samples_of
+from unlearning.models import network_of, outputs_of
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run
 

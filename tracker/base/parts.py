@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag
 
