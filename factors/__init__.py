@@ -1,7 +1,7 @@
 """Factors: named numbers that may explain how hard a sample is to unlearn.
 
-A module sets `FAMILY`, or `FAMILIES` where several belong together. `pre` families see the base
-model only and are computed once a sample; `post` families see the unlearned models of a chunk.
+A module sets `FAMILIES`. `pre` families see the base model only and are computed once a sample;
+`post` families see the unlearned models of a chunk.
 Other people's come by the entry points `indelible.factors`, and the user's own as
 `module:package.module:FAMILY`.
 """

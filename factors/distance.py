@@ -10,7 +10,7 @@ from torch import Tensor
 
 from factors.evaluation import Chunk
 from factors.family import PAPER, Column, Family
-from unlearning.base_model import BaseModel, Companions
+from unlearning.base_model import BaseModel
 from unlearning.losses import wide
 
 
@@ -78,11 +78,6 @@ def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
     return distances
 
 
-def left_out_logits(companions: Companions, sample: int) -> Tensor | None:
-    """What the factors of this family follow from: the test set's logits without the sample."""
-    return companions.left_out.get(sample)
-
-
 def untouched(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """The base model's distance from each leave-one-out model, NaN where there is none."""
     return {"untouched_gap": gaps(base, positions, base.test_logits.expand(len(positions), -1, -1))}
@@ -95,43 +90,21 @@ DISTANCE = Family(
     name="distance",
     post=distance,
     declared=(
-        Column(
-            "model_distance_abs",
-            "Model Distance - Absolute (DPS)",
-            unit="weight",
-            harder="high",
-            description="mean over parameter tensors of the mean absolute difference",
-            source=PAPER,
+        Column("model_distance_abs", "Model Distance - Absolute (DPS)", "weight", "high").defined(
+            "mean over parameter tensors of the mean absolute difference", source=PAPER
         ),
-        Column(
-            "model_distance_l2",
-            "Model Distance - L2 (DPS)",
-            unit="weight",
-            harder="high",
-            description="Euclidean distance of all parameters",
+        Column("model_distance_l2", "Model Distance - L2 (DPS)", "weight", "high").defined(
+            "Euclidean distance of all parameters"
         ),
-        Column(
-            "model_distance_kl",
-            "Model Distance - KL (DPS)",
-            unit="nats",
-            harder="high",
-            description="mean over parameter tensors of KL(softmax(before) || softmax(after))",
-            source=PAPER,
+        Column("model_distance_kl", "Model Distance - KL (DPS)", "nats", "high").defined(
+            "mean over parameter tensors of KL(softmax(before) || softmax(after))", source=PAPER
         ),
-        Column(
-            "activation_distance",
-            "Activation Distance (DPS)",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of class probabilities",
+        Column("activation_distance", "Activation Distance (DPS)", "probability", "high").defined(
+            "mean over the test set of the L2 distance of class probabilities",
             source="Chundawat et al. 2023 (arXiv 2205.08096)",
         ),
-        Column(
-            "feature_distance",
-            "Feature Distance (DPS)",
-            unit="feature",
-            harder="high",
-            description="mean over the test set of the L2 distance of penultimate features",
+        Column("feature_distance", "Feature Distance (DPS)", "feature", "high").defined(
+            "mean over the test set of the L2 distance of penultimate features"
         ),
     ),
 )
@@ -139,23 +112,15 @@ DISTANCE = Family(
 REFERENCE = Family(
     name="reference",
     post=reference,
-    of_companions=left_out_logits,
+    of_companions=lambda companions, sample: companions.left_out.get(sample),
     declared=(
-        Column(
-            "unlearning_gap",
-            "Unlearning Gap",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of class probabilities from "
+        Column("unlearning_gap", "Unlearning Gap", "probability", "high").defined(
+            "mean over the test set of the L2 distance of class probabilities from "
             "those of the leave-one-out model",
             undefined=f"{NO_MODEL}, or {ITSELF}",
         ),
-        Column(
-            "relative_gap",
-            "Relative Unlearning Gap",
-            unit="",
-            harder="high",
-            description="unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
+        Column("relative_gap", "Relative Unlearning Gap", "", "high").defined(
+            "unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
             "model than the untouched base model is",
             undefined=f"{NO_MODEL}, or it is the base model's equal, or {ITSELF}",
         ),
@@ -165,14 +130,10 @@ REFERENCE = Family(
 UNTOUCHED = Family(
     name="reference",
     pre=untouched,
-    of_companions=left_out_logits,
+    of_companions=lambda companions, sample: companions.left_out.get(sample),
     declared=(
-        Column(
-            "untouched_gap",
-            "Untouched Gap",
-            unit="probability",
-            harder="high",
-            description="mean over the test set of the L2 distance of the base model's class "
+        Column("untouched_gap", "Untouched Gap", "probability", "high").defined(
+            "mean over the test set of the L2 distance of the base model's class "
             "probabilities from those of the leave-one-out model: what doing nothing gives",
             undefined=NO_MODEL,
         ),

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from unlearning import algorithms
@@ -46,11 +46,15 @@ class Column:
     title: str
     unit: str
     harder: Literal["high", "low"]
-    description: str
+    description: str = ""
     undefined: str = ""
     source: str = ""
     family: str = ""
     phase: Phase = "post"
+
+    def defined(self, description: str, undefined: str = "", source: str = "") -> Column:
+        """The same, with its definition."""
+        return replace(self, description=description, undefined=undefined, source=source)
 
     @property
     def metric(self) -> str:
@@ -118,15 +122,10 @@ class Family:
 def declares_its_columns(family: Family) -> None:
     """Raise AssertionError where it is no Family, or its columns do not say what they have to."""
     hold(isinstance(family, Family), f"it is a {type(family).__name__}, not a Family")
-    whose = f"the factor family '{family.name}'"
     is_one = (family.pre is None) != (family.post is None)
-    hold(is_one, f"{whose} has to have either `pre` or `post`")
-    hold(family.declared, f"{whose} declares no columns")
-    for column in family.columns:
-        factor = f"the factor '{column.metric}'"
-        hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {IDENTIFIER}")
-        known = column.harder in ("high", "low")
-        hold(known, f"{factor} has '{column.harder}' for `harder`, which is high or low")
+    hold(is_one, f"the factor family '{family.name}' has to have either `pre` or `post`")
+    for name in (column.name for column in family.declared):
+        hold(name.isidentifier(), f"a factor of '{family.name}' is called '{name}': {IDENTIFIER}")
 
 
 def _check(family: Family) -> None:
@@ -135,24 +134,21 @@ def _check(family: Family) -> None:
     hold(not taken, f"Indelible itself has a family '{family.name}'")
 
 
-REGISTRY: Registry[Family] = Registry(
+REGISTRY: Registry[Any] = Registry(
     "factor family",
     "factors",
-    "FAMILY",
+    "FAMILIES",
     group="indelible.factors",
     check=_check,
     name_of=lambda family: family.name,
     otherwise=", or write module:package.module:FAMILY",
 )
-TOGETHER: Registry[tuple[Family, ...]] = Registry("factor families", "factors", "FAMILIES")
 
 
 @cache
 def ours() -> tuple[Family, ...]:
     """Our own families, in the order of their functions' names."""
-    found = [REGISTRY.get(module) for module in REGISTRY.ours()]
-    for module in TOGETHER.ours():
-        found += TOGETHER.get(module)
+    found = [family for module in REGISTRY.ours() for family in REGISTRY.get(module)]
     return tuple(sorted(found, key=lambda one: getattr(one.pre or one.post, "__name__", one.name)))
 
 
@@ -167,14 +163,12 @@ def families(asked: Iterable[str] = ()) -> list[Family]:
     Raises UserError where one of these has a name that is taken.
     """
     found, own = [*ours()], [REGISTRY.get(name) for name in dict.fromkeys(asked)]
-    taken = {name: f"the column '{name}' of samples" for name in SAMPLES}
-    taken |= {name: f"the history '{name}'" for name in HISTORIES}
-    for algorithm in map(algorithms.get, algorithms.REGISTRY.ours()):
-        taken |= {name: f"the detail '{algorithm.name}/{name}'" for name in algorithm.logged}
+    known = map(algorithms.get, algorithms.REGISTRY.ours())
+    details = {name for algorithm in known for name in algorithm.logged}
     for family in [*REGISTRY.others().values(), *own]:
         try:
             for column in family.columns:
-                _refuse(f"metric '{column.metric}'", column.name, taken | _factors(found))
+                refuse_taken(column.metric, {*SAMPLES, *HISTORIES, *details}, found)
         except UserError as error:
             if family in own:
                 raise
@@ -204,33 +198,21 @@ def described(column: Column) -> dict[str, str]:
 def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | None = None) -> None:
     """Raise UserError where a detail that one of them logs would be taken for a factor.
 
-    A detail is the metric `algorithm/detail`, a factor `family/factor`, and in SQL a factor has
-    the last part for its name.
-
     Args:
         families: whose factors; all if None.
     """
-    taken = _factors(families)
+    taken = {column.name for column in columns(families)}
     for algorithm in chosen:
-        whose = _of(algorithms.provider(algorithm.name))
         for detail in algorithm.logged:
-            _refuse(f"metric '{algorithm.name}/{detail}'{whose}", detail, taken)
+            refuse_taken(f"{algorithm.name}/{detail}", taken)
 
 
-def _factors(of: Iterable[Family] | None) -> dict[str, str]:
-    """The names that factors have taken, and whose they are, in words."""
-    return {c.name: f"the factor '{c.metric}'{_of(provider(c.family))}" for c in columns(of)}
-
-
-def _of(provider: Provider | None) -> str:
-    return f" of {provider}" if provider else ""
-
-
-def _refuse(metric: str, name: str, taken: Mapping[str, str]) -> None:
-    same = next((known for known in taken if known.lower() == name.lower()), None)
-    if same is not None:
+def refuse_taken(metric: str, taken: Iterable[str], families: Iterable[Family] = ()) -> None:
+    """Raise UserError where the last part of a metric's name, which SQL has, is taken."""
+    name = metric.rpartition("/")[2].lower()
+    if name in {other.lower() for other in (*taken, *(c.name for c in columns(families)))}:
         raise UserError(
-            f"the {metric} has the name of {taken[same]}, and in SQL they would be one: "
+            f"the metric '{metric}' has a name that is taken, and in SQL the two would be one: "
             "name it otherwise"
         )
 
@@ -238,16 +220,10 @@ def _refuse(metric: str, name: str, taken: Mapping[str, str]) -> None:
 def pre_values(base: BaseModel, families: Iterable[Family], positions: Tensor) -> dict[str, Tensor]:
     """All `pre` factors of samples at `positions` (K,): by name, (K,) float64 in main memory.
 
-    Raises UserError where a family of other people's gives not what it declares, Raised where it
-    fails.
+    Raises UserError where a family gives not what it declares, Raised where another's fails.
     """
-    values: dict[str, Tensor] = {}
-    ran = (positions == positions).cpu()
-    for family in families:
-        if family.pre is not None:
-            with REGISTRY.by(family.name):
-                values |= _numbers(family, family.pre(base, positions), ran)
-    return values
+    computed = [(f, partial(f.pre, base, positions)) for f in families if f.pre is not None]
+    return _numbers(computed, (positions == positions).cpu())
 
 
 def post_values(chunk: Chunk, families: Iterable[Family]) -> dict[str, Tensor]:
@@ -255,35 +231,29 @@ def post_values(chunk: Chunk, families: Iterable[Family]) -> dict[str, Tensor]:
 
     NaN for the members for which unlearning was not run. Raises as `pre_values` does.
     """
-    values: dict[str, Tensor] = {}
-    for family in families:
-        if family.post is not None:
-            with REGISTRY.by(family.name):
-                values |= _numbers(family, family.post(chunk), chunk.ran)
-    return values
+    computed = [(family, partial(family.post, chunk)) for family in families if family.post]
+    return _numbers(computed, chunk.ran)
 
 
-def _numbers(family: Family, found: Mapping[str, Any], ran: Tensor) -> dict[str, Tensor]:
-    """What a family gives as float64, (K,) each, NaN for the members that were not run."""
+def _numbers(
+    computed: Iterable[tuple[Family, Callable[[], Mapping[str, Any]]]], ran: Tensor
+) -> dict[str, Tensor]:
+    """What families give as float64, (K,) each, NaN for the members that were not `ran` (K,)."""
     import torch  # `--help` does without
 
-    numbers = {n: torch.as_tensor(values).detach().cpu().double() for n, values in found.items()}
-    whose = REGISTRY.in_words(family.name)
-    given = {name: tuple(values.shape) for name, values in numbers.items()}
-    expected = {column.name: tuple(ran.shape) for column in family.declared}
-    for name in expected | given:
-        if given.get(name) != expected.get(name):
-            raise UserError(
-                f"{whose} gives {given.get(name, 'nothing')} for '{name}', where "
-                f"{expected.get(name, 'nothing')} is expected: one number for each member and "
-                "declared column"
-            )
-        numbers[name] = numbers[name].where(ran, math.nan)
-        if numbers[name].isinf().any() and family not in ours():
-            raise UserError(
-                f"{whose} gives infinity for '{name}', where NaN says that it is undefined"
-            )
-    return numbers
+    values: dict[str, Tensor] = {}
+    for family, compute in computed:
+        with REGISTRY.by(family.name):
+            found = {n: torch.as_tensor(v).detach().cpu().double() for n, v in compute().items()}
+            given = {name: tuple(numbers.shape) for name, numbers in found.items()}
+            expected = {column.name: tuple(ran.shape) for column in family.declared}
+            if given != expected:
+                raise UserError(
+                    f"{REGISTRY.in_words(family.name)} gives {given}, where {expected} is "
+                    "expected: one number for each member and declared column"
+                )
+            values |= {name: numbers.where(ran, math.nan) for name, numbers in found.items()}
+    return values
 
 
 def version_for(family: Family, companions: Companions, sample_ids: Iterable[int]) -> str:

@@ -201,21 +201,13 @@ DENSITY = Family(
     name="density",
     pre=density,
     declared=(
-        Column(
-            "kde_density",
-            "Kernel Density (SUE)",
-            unit="log density",
-            harder="high",
-            description="log of the mean Gaussian kernel between the features of the sample and "
+        Column("kde_density", "Kernel Density (SUE)", "log density", "high").defined(
+            "log of the mean Gaussian kernel between the features of the sample and "
             "those of the remaining data",
             source=PAPER,
         ),
-        Column(
-            "entanglement",
-            "Entanglement (ES)",
-            unit="ratio",
-            harder="high",
-            description="4 Var(R) / ||phi_f - mu_R||^2 in the penultimate features",
+        Column("entanglement", "Entanglement (ES)", "ratio", "high").defined(
+            "4 Var(R) / ||phi_f - mu_R||^2 in the penultimate features",
             undefined="the features of the sample are the remaining data's mean",
             source="Zhao et al. 2024 (arXiv 2406.01257)",
         ),
@@ -226,30 +218,18 @@ REPRESENTATION = Family(
     name="representation",
     pre=representation,
     declared=(
-        Column(
-            "knn_agreement",
-            "Neighbours' Agreement",
-            unit="share",
-            harder="high",
-            description="share of the 10 nearest other training samples in the penultimate "
+        Column("knn_agreement", "Neighbours' Agreement", "share", "high").defined(
+            "share of the 10 nearest other training samples in the penultimate "
             "features that have the label of the sample",
             source="after Papernot & McDaniel 2018 (arXiv 1803.04765)",
         ),
-        Column(
-            "leverage",
-            "Leverage",
-            unit="1",
-            harder="low",
-            description="leverage of the sample in a linear regression on the penultimate features "
+        Column("leverage", "Leverage", "1", "low").defined(
+            "leverage of the sample in a linear regression on the penultimate features "
             "and a constant, with a ridge of 1e-6 of the mean of X^T X's diagonal",
             source="Hoaglin & Welsch 1978",
         ),
-        Column(
-            "last_layer_influence",
-            "Self-Influence (Last Layer)",
-            unit="nats",
-            harder="low",
-            description="influence of the sample on its own cross-entropy in the last layer: "
+        Column("last_layer_influence", "Self-Influence (Last Layer)", "nats", "low").defined(
+            "influence of the sample on its own cross-entropy in the last layer: "
             "g^T (H + damping I)^-1 g, with H block-diagonal over classes and damping a tenth of "
             "the mean of its diagonal",
             source="after Koh & Liang 2017 (arXiv 1703.04730)",

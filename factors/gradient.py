@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
+from factors.line_search import DIRECTIONS
 from unlearning.base_model import GRADIENTS, BaseModel, Params
 from unlearning.dataset import some_of
 from unlearning.execution import vmapped
@@ -194,93 +195,59 @@ def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tenso
 
 UNREACHED = "status already_wrong, or the margin does not fall in that direction"
 
-FAMILY = Family(
+GRADIENT = Family(
     name="gradient",
     pre=gradient,
     declared=(
         Column(
-            "last_layer_grad_norm",
-            "Gradient Norm (Last Layer)",
-            unit="nats / weight",
-            harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy in the last layer's "
+            "last_layer_grad_norm", "Gradient Norm (Last Layer)", "nats / weight", "low"
+        ).defined(
+            "L2 norm of the gradient of the sample's cross-entropy in the last layer's "
             "weights and bias: GraNd of that layer, at the trained weights",
             source="after Paul et al. 2021 (arXiv 2107.07075)",
         ),
-        Column(
-            "retain_cosine",
-            "Cosine with Remaining Gradient",
-            unit="1",
-            harder="high",
-            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+        Column("retain_cosine", "Cosine with Remaining Gradient", "1", "high").defined(
+            "cosine of the gradient of the sample's cross-entropy with the mean of "
             "those of the other training samples, of at most 2,000",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
-        Column(
-            "class_cosine",
-            "Cosine with Class Gradient",
-            unit="1",
-            harder="high",
-            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+        Column("class_cosine", "Cosine with Class Gradient", "1", "high").defined(
+            "cosine of the gradient of the sample's cross-entropy with the mean of "
             "those of the other training samples of its class, of at most 2,000 in all",
             undefined="the sample is alone in its class, or one of the two gradients is zero",
         ),
-        Column(
-            "hamu_curvature",
-            "Curvature (HAMU)",
-            unit="nats / weight",
-            harder="low",
-            description="r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
+        Column("hamu_curvature", "Curvature (HAMU)", "nats / weight", "low").defined(
+            "r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
             "gradients of the sample g_f and of others g_r, as in retain_cosine: how much the "
             "sample's cross-entropy grows on a step of length r that keeps that of the others",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
-        Column(
-            "input_grad_norm",
-            "Input Gradient Norm",
-            unit="nats / pixel",
-            harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy in its image",
+        Column("input_grad_norm", "Input Gradient Norm", "nats / pixel", "low").defined(
+            "L2 norm of the gradient of the sample's cross-entropy in its image"
         ),
-        Column(
-            "first_order_step_sgd",
-            "First-Order Step (SGD)",
-            unit="weight",
-            harder="high",
-            description="margin of the sample, divided by the rate at which it falls along the "
-            "gradient of cross-entropy: the length of the step to the flip, were the margin linear",
-            undefined=UNREACHED,
+        *(
+            Column(
+                f"first_order_step_{name}", f"First-Order Step ({title})", "weight", "high"
+            ).defined(
+                f"margin of the sample, divided by the rate at which it falls along "
+                f"{way} of its cross-entropy: how far it is to the flip, were the margin linear",
+                undefined=UNREACHED,
+            )
+            for name, (title, way) in DIRECTIONS.items()
         ),
-        Column(
-            "first_order_step_adam",
-            "First-Order Step (Adam)",
-            unit="weight",
-            harder="high",
-            description="margin of the sample, divided by the rate at which it falls along the "
-            "signs of the gradient of cross-entropy: by how much each weight moves to the flip, "
-            "were the margin linear",
-            undefined=UNREACHED,
-        ),
-        Column(
-            "first_order_damage_sgd",
-            "First-Order Damage (SGD)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label over at most 2,000 test "
-            "samples on the first-order step to the flip along the gradient, were it linear",
-            undefined=UNREACHED,
-        ),
-        Column(
-            "first_order_damage_adam",
-            "First-Order Damage (Adam)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label over at most 2,000 test "
-            "samples on the first-order step to the flip along the signs of the gradient, were it "
-            "linear",
-            undefined=UNREACHED,
+        *(
+            Column(
+                f"first_order_damage_{name}", f"First-Order Damage ({title})", "probability", "high"
+            ).defined(
+                "fall of the mean probability of the true label over at most 2,000 "
+                f"test samples on the first-order step to the flip along {way}, were it linear",
+                undefined=UNREACHED,
+            )
+            for name, (title, way) in DIRECTIONS.items()
         ),
     ),
 )
+
+FAMILIES = (GRADIENT,)

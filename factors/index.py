@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import grad
-from torch.utils._pytree import tree_map
 
 from factors.line_search import (
     TEST_SAMPLES,
@@ -40,18 +39,19 @@ from factors.line_search import (
     log_odds,
     losses_at,
     moved_logits,
-    own_logits,
 )
 from factors.outcome import ground_truth
-from unlearning.algorithm import Algorithm, State, Stepwise
+from unlearning.algorithm import Algorithm, Forget, Retain, State, Stepwise, relabel_loss
 from unlearning.algorithms.boundary_shrink import BoundaryShrink
 from unlearning.algorithms.ga import GradientAscent
 from unlearning.algorithms.neggrad import NegGradPlus
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.algorithms.scrub import Scrub
-from unlearning.base_model import GRADIENTS, BaseModel, Params
-from unlearning.execution import stacked_copies, vmapped
+from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
+from unlearning.engine import unlearn
+from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, wide
+from unlearning.outcome import Status
 from unlearning.sampling import forget_samples
 
 VERSION = 1  # to be raised where forecasts come out otherwise than before
@@ -60,19 +60,17 @@ LABELS = 9  # wrong labels that are followed, at most
 BATCHES = 8  # retain batches that say how far SCRUB's first update goes
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(NamedTuple):
     """What is forecast for K samples, (K,) float64 each.
 
-    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere if there
-    is a `reason`.
+    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere for an
+    algorithm of which nothing is known.
 
     Attributes:
         steps: to the flip, or the budget. flips: probability of a flip within the budget.
         prob_lost: fall of the mean true-label probability on the test set, 1 - U.
         points_lost: fall of the test accuracy, percentage points.
         forget_prob_diff: F. gt: GT, with lambda = 1 / test samples.
-        reason: why there is no forecast for the algorithm; empty where there is one.
     """
 
     steps: Tensor
@@ -81,10 +79,6 @@ class Forecast:
     points_lost: Tensor
     forget_prob_diff: Tensor
     gt: Tensor
-    reason: str = ""
-
-
-NUMBERS = tuple(field.name for field in dataclasses.fields(Forecast) if field.name != "reason")
 
 
 class Course(NamedTuple):
@@ -109,48 +103,45 @@ def forecast(
     The test set is passed through a network once a sample, at most 2,000 samples of it.
 
     Args:
-        most: test samples, drawn by how sure the base model is of them, see `held_out.drawn`: this
-            pass takes most of the time.
+        most: test samples, on which most of the time goes.
     """
-    follow = next((f for kind, f in _followers() if isinstance(algorithm, kind)), None)
+    follow = _follower(algorithm)
     if follow is None:
-        nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
-        reason = f"there is no closed form for {algorithm.name}"
-        return dataclasses.replace(Forecast(*nothing), reason=reason)
-    count = TEST_SAMPLES if most is None else most
+        unknown = torch.full((len(Forecast._fields), len(positions)), torch.nan)
+        return Forecast(*unknown.double())
+    count = most or TEST_SAMPLES
     size = sum(p.numel() * p.element_size() for p in base.params.values())
     found = []
     for block in positions.split(max(1, min(BLOCK, GRADIENTS // size))):
         courses = follow(base, algorithm, block)
         parts = min(len(courses), len(base.test_labels), count)  # each on its part of the test set
         outcomes = [
-            _outcome(base, block, course, held_out(base, count, k % parts, parts, most is not None))
+            _outcome(base, block, course, held_out(base, count, k % parts, parts))
             for k, course in enumerate(courses)
         ]
         found.append(torch.stack(outcomes).mean(dim=0))
     return Forecast(*torch.cat(found, dim=1))
 
 
-Follower = Callable[[BaseModel, Any, Tensor], list[Course]]
-
-
-def _followers() -> list[tuple[type[Algorithm] | tuple[type[Algorithm], ...], Follower]]:
-    """What follows the attempts of which algorithms, and of those derived from them."""
-    return [
-        ((GradientAscent, NegGradPlus), _ascending),
-        (RandomLabel, _relabelling),
-        (BoundaryShrink, _shrinking),
-        (Scrub, _leaving_the_teacher),
-    ]
+def _follower(algorithm: Algorithm) -> Callable[[BaseModel, Any, Tensor], list[Course]] | None:
+    """What follows the attempts of the algorithm, or of what it is derived from."""
+    followers: dict[type[Algorithm], Callable[[BaseModel, Any, Tensor], list[Course]]] = {
+        GradientAscent: _ascending,
+        NegGradPlus: _ascending,
+        RandomLabel: _relabelling,
+        BoundaryShrink: _shrinking,
+        Scrub: _leaving_the_teacher,
+    }
+    return next((f for kind, f in followers.items() if isinstance(algorithm, kind)), None)
 
 
 def is_known(algorithm: Algorithm) -> bool:
     """Whether anything is forecast for the algorithm."""
-    return any(isinstance(algorithm, kind) for kind, _ in _followers())
+    return _follower(algorithm) is not None
 
 
 def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) -> Tensor:
-    """The six forecasts of one course, (6, K), in the order of `NUMBERS`."""
+    """The six forecasts of one course, (6, K), in the order of `Forecast`."""
     prob_lost, accuracy_lost = losses_at(base, test, course.end, course.direction)
     labels = base.train_labels[positions]
     after = moved_logits(base, positions, course.end, course.direction)
@@ -180,67 +171,41 @@ def _shrinking(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[
     return [_course(base, algorithm, positions, direction, own, gradient, 1.0, targets)]
 
 
+class _OneLabel:
+    """Put in front of RandomLabel: the wrong label is `offset` after y, and no retain batch."""
+
+    offset: int
+    retain_draws = (0, 0)
+
+    def prepare(self: Any, model: Model, forget: Forget, shared: State) -> State:
+        state: State = super().prepare(model, forget, shared)  # type: ignore[misc] # RandomLabel's
+        return {**state, "relabel_target": (forget.label + self.offset) % len(forget.logits)}
+
+    def loss(self: Any, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        weight = 1 / (1 + self.retain_batch) if self.combine == "joint" else 1.0
+        return weight * relabel_loss(model, forget, state)
+
+
+@cache
+def _with_label(kind: type[RandomLabel], offset: int) -> type[RandomLabel]:
+    return type(kind.__name__, (_OneLabel, kind), {"offset": offset})
+
+
 def _relabelling(base: BaseModel, algorithm: RandomLabel, positions: Tensor) -> list[Course]:
     """The algorithm's own steps on the cross-entropy of the sample under each wrong label."""
-    weight = 1 / (1 + algorithm.retain_batch) if algorithm.combine == "joint" else 1.0
-    state = _prepared(base, algorithm, positions)
-    classes = base.train_logits.shape[1]
+    classes, courses = base.train_logits.shape[1], []
     offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).round().long().tolist()
-    labels = base.train_labels[positions]
-    return [
-        _stepped(base, algorithm, positions, state, (labels + offset) % classes, weight)
-        for offset in offsets
-    ]
-
-
-def _stepped(
-    base: BaseModel,
-    algorithm: Stepwise,
-    positions: Tensor,
-    state: State,
-    targets: Tensor,
-    weight: float,
-) -> Course:
-    """Steps on weight * CE of the target labels (K,), until the predictions flip."""
-    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
-    steps = torch.full_like(base.held_out_prob[:1], torch.nan).repeat(len(positions))
-    flips, rows = steps.clone(), right.nonzero().squeeze(1)
-    direction = {
-        name: torch.zeros_like(stacked_copies(p, len(positions))) for name, p in base.params.items()
-    }
-    params = {name: stacked_copies(p, len(rows)) for name, p in base.params.items()}
-    optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
-    state = tree_map(lambda part: part[rows], state)
-    for step in range(1, algorithm.budget + 1):
-        if not len(rows):
-            break
-        images, labels = base.train_inputs[positions[rows]], base.train_labels[positions[rows]]
-        for name, gradient in _gradient(base, images, targets[rows], params).items():
-            params[name].grad = weight * gradient
-        optimizer.step()
-        if constraint is not None:
-            keep = vmapped(lambda at, state: dict(constraint(at, base.params, state)))
-            for name, p in keep(params, state).items():
-                params[name].copy_(p)
-        flipped = own_logits(base, params, images).argmax(dim=1) != labels
-        ended = flipped | (step == algorithm.budget)
-        steps[rows[ended]], flips[rows] = float(step), flipped.to(flips.dtype)
-        for name, p in params.items():
-            direction[name][rows[ended]] = p[ended] - base.params[name]
-        if ended.any():
-            stay = ~ended
-            _keep(params, optimizer, stay)
-            rows, state = rows[stay], tree_map(lambda part, stay=stay: part[stay], state)
-    return Course(direction, torch.ones_like(steps).where(right, torch.nan), steps, flips)
-
-
-def _keep(params: Stacked, optimizer: torch.optim.Optimizer, stay: Tensor) -> None:
-    """Drop all members from the parameters and the optimiser's state but those that stay, (K,)."""
-    for p in params.values():
-        p.data, p.grad = p.data[stay], None
-        for name, value in optimizer.state[p].items():
-            if isinstance(value, Tensor) and value.shape[:1] == stay.shape:
-                optimizer.state[p][name] = value[stay]
+    settings = algorithm.settings() | {"batch_norm": "frozen"}
+    for offset in offsets:
+        own = _with_label(type(algorithm), offset)(**settings)  # type: ignore[arg-type] # its own
+        attempt = unlearn(base, own, positions, seed=0)
+        ran = [status is not Status.ALREADY_WRONG for status in attempt.status]
+        flipped = [status is Status.FLIPPED for status in attempt.status]
+        numbers = torch.stack([torch.tensor(ran), attempt.steps, torch.tensor(flipped)])
+        numbers = wide(numbers.to(base.device)).where(numbers[0].bool(), torch.nan)
+        direction = {name: p - base.params[name] for name, p in attempt.params.items()}
+        courses.append(Course(direction, *numbers))
+    return courses
 
 
 def _leaving_the_teacher(base: BaseModel, algorithm: Scrub, positions: Tensor) -> list[Course]:
@@ -360,19 +325,17 @@ def _gradient(
     base: BaseModel,
     images: Tensor,
     labels: Tensor,
-    params: Stacked | None = None,
     temperature: float = 1.0,
 ) -> dict[str, Tensor]:
     """The gradient of each image's cross-entropy under its label, (K, ...) a parameter.
 
     Args:
-        params: at which it is taken, (K, ...) each; those of the base model if None.
         temperature: by which logits are divided.
     """
 
     def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(base.model.at(params)(image[None]) / temperature, label[None])
 
-    gradient = vmapped(grad(loss), in_dims=(None if params is None else 0, 0, 0))
-    found: dict[str, Tensor] = gradient(dict(params or base.params), images, labels)
+    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
+    found: dict[str, Tensor] = gradient(dict(base.params), images, labels)
     return found

@@ -65,47 +65,27 @@ LEARNING = Family(
     of_companions=lambda companions, sample: companions.learning is not None,
     undefined=UNDEFINED,
     declared=(
-        Column(
-            "forgetting_events",
-            "Forgetting Events",
-            unit="events",
-            harder="low",
-            description="how often the sample was predicted right in one epoch of the training and "
+        Column("forgetting_events", "Forgetting Events", "events", "low").defined(
+            "how often the sample was predicted right in one epoch of the training and "
             "wrong in the next; the number of epochs if it was never right",
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
-        Column(
-            "first_epoch_learned",
-            "First Epoch Learned",
-            unit="epochs",
-            harder="low",
-            description="the first epoch in which the sample was predicted right, counted from 0; "
+        Column("first_epoch_learned", "First Epoch Learned", "epochs", "low").defined(
+            "the first epoch in which the sample was predicted right, counted from 0; "
             "the number of epochs if it was never right",
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
-        Column(
-            "cumulative_loss",
-            "Cumulative Sample Loss",
-            unit="nats",
-            harder="low",
-            description="cross-entropy of the sample as training saw it, mean over the epochs",
+        Column("cumulative_loss", "Cumulative Sample Loss", "nats", "low").defined(
+            "cross-entropy of the sample as training saw it, mean over the epochs",
             source="Ravikumar et al. 2025 (ICML)",
         ),
-        Column(
-            "area_under_margin",
-            "Area Under the Margin",
-            unit="logit",
-            harder="high",
-            description="logit of the true label minus the highest other as training saw the "
+        Column("area_under_margin", "Area Under the Margin", "logit", "high").defined(
+            "logit of the true label minus the highest other as training saw the "
             "sample, mean over the epochs",
             source="Pleiss et al. 2020 (arXiv 2001.10528)",
         ),
-        Column(
-            "loss_iqr",
-            "Loss Trace IQR",
-            unit="nats",
-            harder="low",
-            description="interquartile range over the epochs of the cross-entropy of the sample as "
+        Column("loss_iqr", "Loss Trace IQR", "nats", "low").defined(
+            "interquartile range over the epochs of the cross-entropy of the sample as "
             "training saw it",
             source="Pollock et al. 2024 (arXiv 2411.05743)",
         ),
@@ -117,12 +97,8 @@ MEMORIZATION = Family(
     pre=memorization,
     of_companions=lambda companions, sample: companions.memorization.get(sample),
     declared=(
-        Column(
-            "memorization",
-            "Memorisation",
-            unit="probability",
-            harder="low",
-            description="how much likelier models trained with the sample are to get it right "
+        Column("memorization", "Memorisation", "probability", "low").defined(
+            "how much likelier models trained with the sample are to get it right "
             "than models trained without",
             undefined="no ensemble was trained (train --memorization-models), or the sample was "
             "in all or in none of its parts",

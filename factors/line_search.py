@@ -5,7 +5,6 @@ And the part of the test set on which the weights there are evaluated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,8 +19,9 @@ from unlearning.losses import log_prob, margin, wide
 PASSES = 24  # of one image through the network a member, at most
 TOLERANCE = 1e-3  # of the step, relative
 TEST_SAMPLES = 2000  # at most
-NEAR = 4.0  # log-odds above the lowest at which a sample is drawn half as often as that
 
+# Of first steps, by the optimiser: its title, and along what it goes.
+DIRECTIONS = {"sgd": ("SGD", "the gradient"), "adam": ("Adam", "the signs of the gradient")}
 Stacked = Mapping[str, Tensor]  # by parameter, (K, ...) each
 
 
@@ -89,14 +89,8 @@ def moved_logits(
         name: base.params[name] + per_member(steps[rows], d) * d[rows]
         for name, d in direction.items()
     }
-    return own_logits(base, moved, base.train_inputs[positions[rows]])
-
-
-@torch.no_grad()
-def own_logits(base: BaseModel, params: Stacked, images: Tensor) -> Tensor:
-    """Logits of each image under its own parameters, (K, classes)."""
     of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
-    return wide(of_one(dict(params), images))
+    return wide(of_one(moved, base.train_inputs[positions[rows]]))
 
 
 def along(a: Stacked, b: Stacked) -> Tensor:
@@ -127,17 +121,12 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class HeldOut(NamedTuple):
-    """N test samples and the base model's predictions of them.
-
-    Attributes:
-        weights: how many samples of an even draw each stands for: 1 for all where it was even.
-    """
+    """N test samples and the base model's predictions of them."""
 
     inputs: Tensor  # (N, C, H, W)
     labels: Tensor  # (N,)
     prob: Tensor  # (N,) float64, of the true label
     right: Tensor  # (N,) float64, 1 where the prediction is the label, else 0
-    weights: Tensor  # (N,) float64
 
 
 def losses_at(base: BaseModel, test: HeldOut, steps: Tensor, direction: Stacked) -> Tensor:
@@ -150,64 +139,31 @@ def losses_at(base: BaseModel, test: HeldOut, steps: Tensor, direction: Stacked)
     where s is.
     """
     lost = torch.full((2, len(steps)), torch.nan, dtype=steps.dtype, device=base.device)
-    for row, step in enumerate(steps.tolist()):
-        if math.isnan(step):
-            continue
+    for row in (~steps.isnan()).nonzero().squeeze(1).tolist():
+        step = steps[row].item()
         moved = {name: base.params[name] + step * d[row] for name, d in direction.items()}
         for name, p in moved.items():
             if p.ndim == 4:  # filters channels-last, as evaluation wants them
                 moved[name] = p.contiguous(memory_format=torch.channels_last)
         prob, right = predictions(logits(base.model.at(moved), test.inputs), test.labels)
-        lost[0, row] = (test.weights * (test.prob - prob)).mean()
-        lost[1, row] = (test.weights * (test.right - right)).mean()
+        lost[0, row], lost[1, row] = (test.prob - prob).mean(), (test.right - right).mean()
     return lost
 
 
-def held_out(
-    base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1, near: bool = False
-) -> HeldOut:
+def held_out(base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1) -> HeldOut:
     """Some test samples, always the same ones; chosen and predicted once.
 
     Args:
         most: how many. part, parts: every how many of these, and from which on.
-        near: whether those are drawn more often that the base model is less sure of: see `drawn`.
     """
 
     def choose() -> HeldOut:
-        size = len(base.test_labels)
-        if near and most < size:
-            rows, weights = drawn(base, most)
-        else:
-            rows = some_of(size, most).to(base.device)
-            weights = wide(torch.ones(len(rows), device=base.device))
-        rows = rows[part::parts]
+        rows = some_of(len(base.test_labels), most)[part::parts].to(base.device)
         inputs = base.test_inputs[rows].contiguous(memory_format=torch.channels_last)
         labels = base.test_labels[rows]
-        known = predictions(base.test_logits[rows], labels)
-        return HeldOut(inputs, labels, *known, weights[part::parts])
+        return HeldOut(inputs, labels, *predictions(base.test_logits[rows], labels))
 
-    return base.once(("held_out", most, part, parts, near), choose)
-
-
-def drawn(base: BaseModel, count: int) -> tuple[Tensor, Tensor]:
-    """Positions of test samples, the less sure the base model is of them the more; their weights.
-
-    Where weights move, it is the samples near a boundary that lose most. So each is drawn with a
-    chance of 1 / (log-odds of its label, above the lowest, + NEAR), at even steps through all of
-    them in the order of class and log-odds (systematic sampling, Madow 1949), and weighs the
-    inverse of its chance (Horvitz and Thompson 1952). A sample may be drawn more than once.
-
-    Returns: (count,) positions and (count,) float64 weights, whose expectation is 1.
-    """
-    labels = base.test_labels
-    odds = log_odds(base.test_logits, labels)
-    order = odds.argsort(stable=True)
-    order = order[labels[order].argsort(stable=True)]
-    chance = 1 / (odds - odds.min() + NEAR)
-    ends = chance[order].cumsum(0)
-    steps = (torch.arange(count, dtype=ends.dtype, device=ends.device) + 0.5) / count
-    rows = order[torch.searchsorted(ends, steps * ends[-1])]
-    return rows, chance.mean() / chance[rows]
+    return base.once(("held_out", most, part, parts), choose)
 
 
 def predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

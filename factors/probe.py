@@ -8,6 +8,7 @@ from torch.func import grad
 
 from factors.family import Column, Family
 from factors.line_search import (
+    DIRECTIONS,
     Stacked,
     along,
     first_direction,
@@ -103,71 +104,48 @@ def own_curvature(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tens
     return along(product, gradient) / along(gradient, gradient)
 
 
-FAMILY = Family(
+PROBE = Family(
     name="probe",
     pre=probe,
     declared=(
-        Column(
-            "flip_probe_step_adam",
-            "Flip Probe Step (Adam)",
-            unit="weight",
-            harder="high",
-            description="how far all weights go along the sign of the gradient of the sample's "
-            "cross-entropy, the direction of Adam's first step, until its prediction flips",
-            undefined=NO_FLIP,
+        *(
+            column
+            for name, (title, way) in reversed(DIRECTIONS.items())
+            for column in (
+                Column(
+                    f"flip_probe_step_{name}", f"Flip Probe Step ({title})", "weight", "high"
+                ).defined(
+                    f"how far the weights go along {way} of the sample's "
+                    "cross-entropy, of which SGD's has length one, until its prediction flips",
+                    undefined=NO_FLIP,
+                ),
+                Column(
+                    f"flip_probe_damage_{name}",
+                    f"Flip Probe Damage ({title})",
+                    "probability",
+                    "high",
+                ).defined(
+                    "fall of the mean probability of the true label on at most 400 "
+                    f"test samples at the flip along {way}",
+                    undefined=NO_FLIP,
+                ),
+            )
         ),
-        Column(
-            "flip_probe_damage_adam",
-            "Flip Probe Damage (Adam)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label on at most 400 test "
-            "samples at the flip along the sign of the gradient",
-            undefined=NO_FLIP,
+        Column("ga_step_loss", "Loss After One Step of Gradient Ascent", "nats", "low").defined(
+            "rise of the sample's cross-entropy by one Adam step of gradient ascent "
+            "at the default rate of ga"
         ),
-        Column(
-            "flip_probe_step_sgd",
-            "Flip Probe Step (SGD)",
-            unit="weight",
-            harder="high",
-            description="how far the weights go, as an L2 norm, along the gradient of the "
-            "sample's cross-entropy until its prediction flips",
-            undefined=NO_FLIP,
-        ),
-        Column(
-            "flip_probe_damage_sgd",
-            "Flip Probe Damage (SGD)",
-            unit="probability",
-            harder="high",
-            description="fall of the mean probability of the true label on at most 400 test "
-            "samples at the flip along the gradient",
-            undefined=NO_FLIP,
-        ),
-        Column(
-            "ga_step_loss",
-            "Loss After One Step of Gradient Ascent",
-            unit="nats",
-            harder="low",
-            description="rise of the sample's cross-entropy by one Adam step of gradient ascent "
-            "at the default rate of ga",
-        ),
-        Column(
-            "own_curvature",
-            "Curvature Along the Gradient",
-            unit="nats / weight^2",
-            harder="low",
-            description="g'Hg / g'g, with the gradient g and the Hessian H of the sample's own "
+        Column("own_curvature", "Curvature Along the Gradient", "nats / weight^2", "low").defined(
+            "g'Hg / g'g, with the gradient g and the Hessian H of the sample's own "
             "cross-entropy at the base model",
             undefined="the gradient is zero",
         ),
-        Column(
-            "noise_sensitivity",
-            "Noise Sensitivity",
-            unit="nats",
-            harder="low",
-            description="mean fall of the sample's log-probability over 8 draws of Gaussian noise "
+        Column("noise_sensitivity", "Noise Sensitivity", "nats", "low").defined(
+            "mean fall of the sample's log-probability over 8 draws of Gaussian noise "
             "with a fifth of the standard deviation of each parameter tensor",
             source="after Feng et al. 2025 (arXiv 2504.06658), MRD",
         ),
     ),
 )
+
+FAMILIES = (PROBE,)

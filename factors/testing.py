@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,12 +16,10 @@ from factors.evaluation import Chunk, evaluate, not_kept
 from factors.family import Family, declares_its_columns, post_values, pre_values
 from unlearning import algorithms
 from unlearning.engine import unlearn
-from unlearning.errors import UserError, hold
+from unlearning.errors import hold, words_of
 from unlearning.models import weights_sha256
 from unlearning.outcome import Unlearned
 from unlearning.testing import SEED, small_base, some_positions
-
-ALL = slice(None)
 
 
 @cache
@@ -35,55 +34,51 @@ def check_family(family: Family) -> None:
     """Raise AssertionError where a family is not what a sweep takes it for.
 
     It declares its columns; gives the same numbers again, and to a member alone as beside others;
-    is NaN only in columns that say when they are undefined; changes neither the base model nor the
-    unlearned ones; and without `of_histories` it is computed where the curves are not kept.
+    is never infinite, and NaN only in columns that say when they are undefined; changes neither the
+    base model nor the unlearned ones; and without `of_histories` it does without the curves.
     """
     declares_its_columns(family)
-    before, together = _traces(), computed(family)
+    before, together = _traces(), computed(family, small_chunk())
     torch.rand(1)
-    for name, values in computed(family).items():
+    for name, values in computed(family, small_chunk()).items():
         same = torch.equal(values.nan_to_num(), together[name].nan_to_num())
         hold(same, f"'{name}' comes to other numbers when it is computed again")
     hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
     for member in range(len(some_positions())):
-        for name, alone in computed(family, slice(member, member + 1)).items():
+        for name, alone in computed(family, _alone(member)).items():
             beside = together[name][member : member + 1]
             close = torch.allclose(alone, beside, rtol=1e-6, atol=1e-9, equal_nan=True)
             hold(close, f"'{name}' is {alone.item():g} alone, and {beside.item():g} beside others")
-    ran = slice(1 if family.pre is None else 0, None)  # the first one is wrong already
     for column in family.columns:
-        defined = bool(column.undefined) or not together[column.name][ran].isnan().any()
+        values = together[column.name][small_chunk().ran if family.pre is None else ...]
+        hold(not values.isinf().any(), f"'{column.name}' is infinity, and not NaN")
+        defined = bool(column.undefined) or not values.isnan().any()
         hold(defined, f"'{column.name}' is NaN, and its column does not say when it is undefined")
     if not family.of_histories:
-        computed(family, has_histories=False)
+        none = replace(small_chunk().unlearned, forget_prob=not_kept(), forget_loss=not_kept())
+        computed(family, replace(small_chunk(), unlearned=none), "without histories, ")
 
 
-def computed(family: Family, only: slice = ALL, has_histories: bool = True) -> dict[str, Tensor]:
-    """What the family gives for the members of `small_chunk`, or for some of them.
-
-    Raises AssertionError where that is not what it declares.
-    """
+def computed(family: Family, chunk: Chunk, where: str = "") -> dict[str, Tensor]:
+    """What the family gives for a chunk. Raises AssertionError where that is not as declared."""
     try:
         if family.pre is not None:
-            return pre_values(small_base(), [family], some_positions()[only])
-        whole = only == ALL and has_histories
-        return post_values(small_chunk() if whole else _some(only, has_histories), [family])
-    except UserError as error:
-        raise AssertionError(str(error)) from error
+            return pre_values(chunk.base, [family], chunk.positions)
+        return post_values(chunk, [family])
+    except Exception as error:  # whatever a family of somebody's raises
+        raise AssertionError(f"{where}{words_of(error)}") from error
 
 
-def _some(only: slice, has_histories: bool) -> Chunk:
-    """Some members of `small_chunk`, perhaps without their histories."""
+def _alone(member: int) -> Chunk:
+    """One member of `small_chunk`."""
+    chunk, only = small_chunk(), slice(member, member + 1)
 
     def cut(part: Any) -> Any:
         if isinstance(part, dict):
             return {name: values[only] for name, values in part.items()}
         return part[only] if isinstance(part, (Tensor, list)) else part
 
-    chunk = small_chunk()
     parts = {name: cut(part) for name, part in vars(chunk.unlearned).items()}
-    if not has_histories:
-        parts |= {"forget_prob": not_kept(), "forget_loss": not_kept()}
     return evaluate(chunk.base, chunk.positions[only], Unlearned(**parts), chunk.seen)
 
 

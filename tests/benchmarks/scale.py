@@ -26,7 +26,7 @@ from tests.postgres import server
 from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request, train
-from tracker.base.workers import THREADS, Clock, Stop
+from tracker.base.workers import THREADS, Clock, Pool, Stop
 from tracker.store import views
 from tracker.store.opening import open_store
 from tracker.store.records import READ, Record
@@ -77,22 +77,14 @@ class Canned:
         return THREADS.room(base)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[CannedPool]:
-        yield CannedPool(self)
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Pool]:
+        yield Pool(1, self._map)
 
-
-@dataclass
-class CannedPool:
-    """A pool of that engine."""
-
-    engine: Canned
-    count: int = 1
-
-    def map(
+    def _map(
         self, compute: Callable[..., Any], work: Iterable[Any], clock: Clock | None = None
     ) -> Iterator[tuple[Any, Any]]:
         runner: ChunkRunner = compute.__self__  # type: ignore[attr-defined]
-        templates, times = self.engine.templates, self.engine.times
+        templates, times = self.templates, self.times
         for algorithm, samples in work:
             if algorithm.name not in templates:
                 first = list(runner.plan.sample_ids[:TEMPLATES])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import pytest
 import torch
 from torch import Tensor
 
 import factors
-from factors.distance import parameter_kl
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, pre_values
 from tests.oracles.factors import distance, reference
@@ -42,12 +40,6 @@ def test_distances_equal_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> No
             ("activation_distance", distance.activation_distance(*logits), 1e-9),
         ):
             assert post[name][k].item() == pytest.approx(expected, rel=rel), name
-
-
-def test_parameter_kl_by_hand() -> None:
-    before_, after_ = torch.log(torch.tensor([0.5, 0.5])), torch.log(torch.tensor([[0.25, 0.75]]))
-    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
-    assert parameter_kl(before_, after_).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -13,10 +12,7 @@ from factors.features import (
     entanglement,
     kde_density,
     knn_agreement,
-    leverage,
-    median_distance,
     representation,
-    scatter_root,
     standardise,
 )
 from tests.factors.small_bases import Tied, base_of, normalised, random_base, split_of
@@ -35,15 +31,6 @@ def test_density_equals_scikit_learns(
         assert pre["kde_density"][k].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
         expected = density.kde_density(features, int(positions[k]), bandwidth=0.7)
         assert given[k].item() == pytest.approx(expected, rel=1e-9)
-
-
-def test_density_by_hand() -> None:
-    features = torch.tensor([[0.0], [1.0], [3.0]]).double()
-    expected = math.log((math.exp(-0.5) + math.exp(-4.5)) / 2)
-    assert kde_density(features, torch.tensor([0]), bandwidth=1.0).item() == pytest.approx(expected)
-    assert median_distance(features) == 2.0  # of 1, 2 and 3
-    constant = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
-    assert torch.equal(standardise(constant), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]).double())
 
 
 def test_entanglement_equals_the_two_set_formula(
@@ -102,26 +89,6 @@ def test_equal_samples_are_neighbours_by_their_position() -> None:
     features[12] += 1
     features[10:12] += 0.5
     assert knn_agreement(features, labels, torch.tensor([12])).item() == 0.2
-
-
-def test_leverage_by_hand() -> None:
-    # 1/3 for the constant, and x^2 / sum x^2; a feature that never changes adds nothing.
-    features = torch.tensor([[-1.0, 7.0], [0.0, 7.0], [1.0, 7.0]])
-    found = leverage(features, torch.arange(3), scatter_root(features))
-    assert found.tolist() == pytest.approx([5 / 6, 1 / 3, 5 / 6], rel=1e-5)
-    same = torch.ones(4, 2)
-    assert leverage(same, torch.arange(4), scatter_root(same)).tolist() == [0.25] * 4
-
-
-def test_influence_by_hand() -> None:
-    # Logits (0, 0, -99): p = (1/2, 1/2, 0). a = 1, and blocks of H of 1/4, 1/4 and 0, of whose mean
-    # a tenth is 1/60: 2 * (1/4) / (1/4 + 1/60).
-    layer = nn.Linear(1, 3, bias=False)
-    layer.weight.data = torch.tensor([[0.0], [0.0], [-999.0]])
-    image = split_of([[1], [1]], [0, 0])
-    base = base_of(nn.Sequential(nn.Flatten(), layer), image, image, white=1)
-    found = representation(base, torch.arange(2))["last_layer_influence"]
-    assert found.tolist() == pytest.approx([0.5 / (0.25 + 1 / 60)] * 2)
 
 
 def test_a_model_that_is_sure_of_everything_has_no_influence() -> None:

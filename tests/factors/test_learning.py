@@ -51,32 +51,6 @@ def test_every_factor_equals_the_oracle(base: BaseModel, epochs: int) -> None:
         assert values["first_epoch_learned"].unique().numel() > 2
 
 
-def test_by_hand(base: BaseModel) -> None:
-    margins = torch.full((5, len(base.train_labels)), -1.0)
-    margins[:, 0] = torch.tensor([-1.0, 2.0, -0.5, 0.0, 3.0])  # a tie is not right
-    margins[:, 1] = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
-    losses = margins.neg().exp()
-    losses[:, 0] = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0])
-    values = found(known(base, Learning(losses, margins)), torch.tensor([2, 0, 1]))
-    assert values["forgetting_events"].tolist() == [5, 1, 2]
-    assert values["first_epoch_learned"].tolist() == [5, 1, 0]
-    assert values["area_under_margin"].tolist() == pytest.approx([-1, 0.7, 0.2])
-    assert values["cumulative_loss"][1].item() == 3
-    assert values["loss_iqr"][:2].tolist() == [0, 2]
-
-
-def test_a_sample_alone_has_the_number_that_it_has_in_company(base: BaseModel) -> None:
-    shape = (7, len(base.train_labels))
-    generator = torch.Generator().manual_seed(0)
-    traces = Learning(*(torch.randn(shape, generator=generator) for _ in range(2)))
-    followed = known(base, traces)
-    together = found(followed, torch.arange(20))
-    for position in (0, 7, 19):
-        alone = found(followed, torch.tensor([position]))
-        for name in NAMES:
-            assert alone[name].item() == pytest.approx(together[name][position].item(), abs=1e-12)
-
-
 def test_memorization_equals_the_oracle_and_is_undefined_in_all_or_none() -> None:
     rng = np.random.default_rng(0)
     correct, included = rng.random((12, 30)) < 0.7, rng.random((12, 30)) < 0.7

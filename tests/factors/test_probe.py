@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.line_search import NEAR, TEST_SAMPLES, drawn, held_out
+from factors.line_search import TEST_SAMPLES, held_out
 from factors.probe import NOISE, TESTED, probe
 from tests.factors.small_bases import Tied, normalised, one_pixel, random_base
 from tests.oracles.factors import probe as oracle
@@ -88,20 +88,6 @@ def test_batch_norm_tied_and_scalar_parameters(make: Callable[[], nn.Module]) ->
         assert values["own_curvature"][k].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_probes_by_hand() -> None:
-    # A margin of 6 at x = 1: along the signs it falls by 2 (x + 1) a unit, along the gradient at
-    # length one by sqrt(2 (x^2 + 1)); at the flip p is 1/2 on the test samples, like x, too.
-    values = probe(one_pixel([6.0, 0.0]), torch.tensor([0]))
-    assert values["flip_probe_step_adam"].item() == pytest.approx(6 / 4, rel=1.1e-3)
-    assert values["flip_probe_step_sgd"].item() == pytest.approx(6 / 2, rel=1.1e-3)
-    q = 1 / (1 + math.exp(6))
-    for name in ("flip_probe_damage_adam", "flip_probe_damage_sgd"):
-        assert values[name].item() == pytest.approx(0.5 - q, abs=2e-3)
-    assert values["own_curvature"].item() == pytest.approx(4 * q * (1 - q), rel=1e-5)
-    unbiased = probe(one_pixel([6.0, 0.0], bias=False), torch.tensor([0]))
-    assert unbiased["flip_probe_step_adam"].item() == pytest.approx(6 / 2, rel=1.1e-3)
-
-
 def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
     # p is 1 to the last bit of float32, and so is the loss 0.
     values = probe(one_pixel([900.0, 0.0]), torch.tensor([0]))
@@ -110,40 +96,10 @@ def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
     assert values["ga_step_loss"].item() == 0
 
 
-def odds_of(base: BaseModel) -> list[float]:
-    """The log-odds of each test sample's label."""
-    odds = []
-    for logits, label in zip(base.test_logits.tolist(), base.test_labels.tolist(), strict=True):
-        others = sum(math.exp(z - logits[label]) for k, z in enumerate(logits) if k != label)
-        odds.append(-math.log(others))
-    return odds
-
-
-@pytest.mark.parametrize("count", [1, 7, 60])
-def test_those_near_a_boundary_are_drawn_more_often(base64: BaseModel, count: int) -> None:
-    odds, labels = odds_of(base64), base64.test_labels.tolist()
-    chances = [1 / (one - min(odds) + NEAR) for one in odds]
-    order = sorted(range(len(odds)), key=lambda k: (labels[k], odds[k]))
-    expected = []
-    for step in range(count):
-        left = (step + 0.5) / count * sum(chances)
-        for k in order:
-            left -= chances[k]
-            if left < 0:
-                expected.append(k)
-                break
-    rows, weights = drawn(base64, count)
-    assert rows.tolist() == expected
-    even = sum(chances) / len(chances)
-    assert weights.tolist() == pytest.approx([even / chances[k] for k in expected], rel=1e-9)
-
-
 def test_of_many_test_samples_a_part_is_held_out() -> None:
     base = one_pixel([6.0, 0.0], sizes=(1, TEST_SAMPLES + 1))
     assert len(held_out(base).labels) == TEST_SAMPLES
     assert len(held_out(base, part=2, parts=3).labels) == TEST_SAMPLES // 3
     expected = 1 / (1 + math.exp(-6))
     assert held_out(base).prob.tolist() == pytest.approx([expected] * TEST_SAMPLES, rel=1e-6)
-    every = held_out(base, TEST_SAMPLES + 1, near=True)
-    assert every.weights.tolist() == [1] * (TEST_SAMPLES + 1)
-    assert len(held_out(base, 100, part=1, parts=3, near=True).labels) == 33
+    assert len(held_out(base, 100, part=1, parts=3).labels) == 33

@@ -22,6 +22,7 @@ from tests.tracker.conftest import Indelible, command_of, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
 from tracker.base import base_models, beforehand
+from tracker.base import parts as parts_of
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import Parts
 from tracker.base.workers import Threads
@@ -314,9 +315,9 @@ def test_pre_factors_of_two_processes_are_both_kept(
     ids = base.model.dataset.train.ids[:6].tolist()
 
     with monkeypatch.context() as patch:
-        patch.setattr(beforehand, "read_tag", lambda _: {})  # as if both had begun with nothing
+        patch.setattr(parts_of, "read_tag", lambda _: {})  # as if both had begun with nothing
         parts = [beforehand.pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
-    monkeypatch.setattr(Parts, "add", lambda *_: pytest.fail("they are there"))
+    monkeypatch.setattr(Parts, "made_of", lambda *_: pytest.fail("they are there"))
     for name, values in beforehand.pre_factors(store, base, ids).items():
         for own, part in ((values[:2], parts[0][name][:2]), (values[4:], parts[1][name][2:])):
             torch.testing.assert_close(own, part, rtol=0, atol=0, equal_nan=True)

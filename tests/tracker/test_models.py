@@ -7,7 +7,6 @@ import math
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mlflow.entities import Run
@@ -15,9 +14,8 @@ from safetensors.torch import load_file
 
 import factors
 from analysis.warehouse import open_warehouse
-from tests.tracker.conftest import Indelible, command_of
+from tests.tracker.conftest import Indelible
 from tracker.base import beforehand as pre_factors
-from tracker.cli import run as run_command
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.store.weights import read_checkpoint, read_weights
@@ -26,7 +24,6 @@ from tracker.sweep.settings import configure
 from unlearning import algorithms, datasets, models
 from unlearning.checkpoints import decode
 from unlearning.outcome import Status
-from unlearning.version import VERSION
 
 QUICK = ("--epochs", 5, "--seed", 4)
 OWN = """
@@ -120,9 +117,6 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
         runs = members(opened, name)
         assert len(runs) == 5
         for run in runs.values():
-            params = {key: str(value) for key, value in found.settings().items()}
-            params |= {"engine_version": str(VERSION), "precision": "float32"}
-            assert {"algorithm": name, "seed": "0"} | params == run.data.params
             status, metrics = run.data.tags["status"], run.data.metrics
             assert status in list(Status)
             for column in factors.columns():
@@ -182,32 +176,6 @@ def test_bad_input(
 
 
 @pytest.mark.slow
-def test_a_child_runs_note_is_the_command_that_repeats_it(
-    tmp_path: Path, indelible: Indelible
-) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    command = ("sweep", "--algorithm", "salun", "--set", "salun.lr=0.002", "--samples", 3)
-    for store in (first, second):
-        assert indelible(store, "train", *QUICK).code == 0
-    assert indelible(first, *command, "--seed", 7, "--remaining", 50).code == 0
-    found = members(open_store(first), "salun")
-    sample, run = next(iter(found.items()))
-    note = run.data.tags["mlflow.note.content"]
-    assert note.startswith(f"Training sample {sample}, unlearned with salun: the prediction ")
-    assert max(map(len, note.splitlines())) <= 100
-    line = command_of(note)
-    assert line[0] == "indelible"
-    line[line.index("--model") + 1] = "latest"  # the other store's copy of the model
-    assert run_command(["--store", str(second), *line[1:]]) == 0
-    (again,) = members(open_store(second), "salun").values()
-    assert again.data.tags["sample_id"] == str(sample)
-    assert again.data.tags["key"] == run.data.tags["key"]
-    for name, value in run.data.metrics.items():
-        if name != "cost/elapsed_s":
-            assert again.data.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
-
-
-@pytest.mark.slow
 def test_an_architecture_of_ones_own_and_imported_weights(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,25 +215,3 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     assert (refused.code, refused.out) == (2, "")
     assert f"base model {trained.id} had the test loss" in refused.err
     assert f"its architecture '{arch}' has changed" in refused.err
-
-
-def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:
-    image = pytest.importorskip("PIL.Image", reason="folders of images need Pillow")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 12), ("test", 4)):
-        for label, level in (("dark", 40), ("light", 200)):
-            folder = tmp_path / "pictures" / part / label
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(level - 40, level + 40, (10, 10, 3)).astype(np.uint8)
-                image.fromarray(pixels).save(folder / f"{number}.png")
-    store = tmp_path / "s"
-    source = ("--dataset", f"folder:{tmp_path / 'pictures'}", "--image-size", 8)
-    assert indelible(store, "train", *source, "--epochs", 30).code == 0
-    answer = indelible(store, "sweep", "--algorithm", "ga", "--samples", 4, "--remaining", 6)
-    assert answer.code == 0
-    assert open_store(store).run(answer.id).data.params["remaining"] == "6"
-    for command in (("load",), ("correlate",), ("report",)):
-        assert indelible(store, *command).code == 0
-    (model,) = json.loads(indelible(store, "models", "--format", "json").out)
-    assert model["dataset"] == "folder-pictures"

@@ -14,25 +14,26 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from factors import families
+from factors import HISTORIES, families
 from factors.family import Family
 from tests.factors.small_bases import Tied, normalised, random_base
 from tests.forked import succeed
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
+from tests.tracker.test_damage import one_line
 from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
-from tracker.base.workers import Clock, Engine, Stop, Threads
+from tracker.base.workers import Clock, Stop, Threads
 from tracker.store.bulk import SqlStore
+from tracker.store.records import Kind, code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.lacking import lacking
@@ -46,7 +47,6 @@ from unlearning.execution import Execution
 
 ray = pytest.importorskip("ray")
 
-TIMES = ("cost/elapsed_s",)
 OWN = """
 import os
 from pathlib import Path
@@ -57,7 +57,7 @@ HERE = Path(__file__).parent
 
 
 def fatal(chunk):
-    if 5 in chunk.positions.tolist() and not (HERE / "mild").exists():
+    if 5 in chunk.positions.tolist():
         (HERE / "deaths").open("a").write("x")
         os._exit(1)
     return {"depth": chunk.unlearned.steps.double() + 1}
@@ -101,26 +101,16 @@ def on_ray(cluster: Any, said: list[str]) -> Iterator[RayEngine]:
         yield engine
 
 
-def rows(folder: Path) -> dict[str, Any]:
-    """All that is logged of each member, by key, but for times."""
-    found: dict[str, Any] = {}
-    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
-        members = db.execute(
-            "select t.run_uuid, t.value from tags t join tags k using (run_uuid) "
-            "where t.key = 'key' and k.key = 'kind' and k.value = 'member'"
-        )
-        for run_id, key in members.fetchall():
-            assert key not in found, "a member is there twice"
-            metrics = db.execute(
-                "select key, step, value from metrics where run_uuid = ?", [run_id]
-            )
-            tags = db.execute("select key, value from tags where run_uuid = ?", [run_id])
-            params = db.execute("select key, value from params where run_uuid = ?", [run_id])
-            found[key] = (
-                sorted(row for row in metrics if row[0] not in TIMES),
-                sorted(row for row in tags if row[0] != "mlflow.note.content"),
-                sorted(params),
-            )
+def rows(folder: Path) -> dict[str, tuple[dict[str, float], str]]:
+    """The metrics of each member, by key, and all else that is logged, but for times."""
+    store = opened(SqlStore, folder)
+    ids = [run.info.run_id for run in store.finished_runs(Kind.MEMBER)]
+    found = {}
+    for run in store.logged(ids, HISTORIES):
+        metrics = {n: value for n, value in sorted(run.metrics.items()) if n != "cost/elapsed_s"}
+        tags = sorted(tag for tag in run.tags.items() if tag[0] != "mlflow.note.content")
+        found[run.tags["key"]] = metrics, str((sorted(run.params.items()), tags, run.histories))
+    assert len(found) == len(ids), "a member is there twice"
     return found
 
 
@@ -136,30 +126,49 @@ def command(folder: Path, *options: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
+def test_nodes_and_the_head_die_and_nothing_is_lost_or_doubled(
     trained: Path, tmp_path: Path, cluster: Any
 ) -> None:
+    from ray.cluster_utils import Cluster
+
     local, folder = (own_copy(trained, tmp_path / name) for name in ("local", "ray"))
     succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
-    on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
+    frail: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    joined, head = frail.add_node(num_cpus=1), frail.head_node
+    process = subprocess.Popen(
+        command(folder, "--engine", "ray", "--address", frail.address),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("2 slots on 2 nodes" in line for line in process.stderr)
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
 
         def wait_for(count: int) -> None:
             asked = "select count(*) from tags where key = 'kind' and value = 'member'"
-            while database.execute(asked).fetchone()[0] < count and driver.poll() is None:
+            while database.execute(asked).fetchone()[0] < count and process.poll() is None:
                 time.sleep(0.02)
 
-        driver = subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_for(4)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        wait_for(16)
-        assert driver.poll() is None, "it was done before it died"
-        driver.kill()
-        driver.wait()
-    cluster.add_node(num_cpus=1)
+        frail.remove_node(joined, allow_graceful=False)
+        frail.add_node(num_cpus=1)
+        wait_for(12)
+    assert process.poll() is None, "it was done before the head died"
+    head.kill_gcs_server()
+    killed = time.monotonic()
+    out, said = process.communicate(timeout=100)
+    assert time.monotonic() - killed < 50, "a minute later Ray itself would end the process"
+    head.kill_all_processes(check_alive=False, allow_graceful=False)
+    frail.shutdown()
+    assert (process.returncode, out) == (1, "")
+    (line,) = (line for line in said.splitlines() if line.startswith("indelible: "))
+    assert re.search(
+        r"Ray cluster, \S+, is gone, and with it \d pieces? of work in hand; all", line
+    )
+    assert "Traceback" not in said
     assert 4 <= len(rows(folder)) < 2 * SAMPLES
-    ended = subprocess.run(on_ray, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    succeed("--store", folder, *DISTURBED, *HOW, "--engine", "ray", "--address", cluster.address)
     assert rows(folder) == rows(local)
 
 
@@ -169,10 +178,9 @@ def plan_of(base: BaseRun, *names: str, own: list[Family] | None = None) -> Plan
     return Plan.on(base, chosen, ids, 0, "both", families=own)
 
 
-def swept(folder: Path, base: BaseRun, plan: Plan, engine: Engine) -> dict[str, Any]:
-    options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
-    sweep.run(opened(SqlStore, folder), base, plan, options)
-    return rows(folder)
+def dislikes(base: BaseModel, piece: int) -> None:
+    if piece == 2:
+        raise UserError(f"{piece} is not liked")
 
 
 @pytest.mark.slow
@@ -190,16 +198,16 @@ def test_the_numbers_are_those_of_threads(
         assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the nodes"
     by_threads, by_ray = found
     assert by_ray == by_threads
+    with on_ray.pool(base.model, Stop()) as pool, pytest.raises(UserError, match="2 is not liked"):
+        list(pool.map(dislikes, iter([1, 2, 3])))
     assert said[-1] == "Ray: 2 slots on 2 nodes"
     finished = store.finished_members(plan.digests).items()
     done = {key: replace(member, versions="") for key, member in finished}
     missing = lacking(base.model, plan.planned(), done, plan.families)
     outcome = measure(store, base, missing, None, on_ray)
     assert (outcome.measured, outcome.lost) == (len(by_threads), [])
-    for key, (metrics, *_) in rows(tmp_path / "ray").items():
-        for (name, step, value), (*same, before) in zip(metrics, by_threads[key][0], strict=True):
-            assert [name, step] == same
-            assert value == pytest.approx(before, rel=1e-12, abs=1e-12), name
+    for key, (metrics, _) in rows(tmp_path / "ray").items():
+        assert metrics == pytest.approx(by_threads[key][0], rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.slow
@@ -227,54 +235,6 @@ def test_predictions_factors_and_ensembles_are_those_of_threads(
         assert torch.equal(values.nan_to_num(7), factors_ray[name].nan_to_num(7)), name
 
 
-class Slowly:
-    """Computes after a while, and says where. Does not like some numbers."""
-
-    def __init__(self, log: Path, seconds: float) -> None:
-        self.log, self.seconds = log, seconds
-
-    def __call__(self, base: Any, piece: int) -> tuple[int, str]:
-        with self.log.open("a") as file:
-            file.write(f"{piece}\n")
-        if piece < 0:
-            raise UserError("it does not like it")
-        time.sleep(self.seconds)
-        return piece * piece, ray.get_runtime_context().get_node_id()
-
-
-@pytest.mark.slow
-def test_a_node_dies_and_one_joins(
-    tmp_path: Path, cluster: Any, base: BaseRun, on_ray: RayEngine, said: list[str]
-) -> None:
-    log, found = tmp_path / "log", dict[int, tuple[int, str]]()
-    said.clear()
-    ends = time.monotonic() + 90
-
-    def is_wanted(piece: int) -> bool:
-        return len({node for _, node in found.values()}) < 3 and time.monotonic() < ends
-
-    with on_ray.pool(base.model, Stop()) as pool:
-        for piece, result in pool.map(Slowly(log, 0.4), takewhile(is_wanted, count())):
-            assert piece not in found
-            found[piece] = result
-            if len(found) == 4:
-                own = ray.get_runtime_context().get_node_id()  # a driver dies with its own node
-                dying = next(node for node in cluster.worker_nodes if node.node_id != own)
-                cluster.remove_node(dying, allow_graceful=False)
-                cluster.add_node(num_cpus=1)
-    assert {piece: square for piece, (square, _) in found.items()} == {
-        k: k * k for k in range(len(found))
-    }
-    assert len({node for _, node in found.values()}) == 3, "the new node has computed too"
-    again = len(log.read_text().split()) - len(found)
-    assert again <= 2, "what was in flight is computed again, and nothing else"
-    with (
-        pytest.raises(UserError, match="it does not like it"),
-        on_ray.pool(base.model, Stop()) as pool,
-    ):
-        list(pool.map(Slowly(log, 0), iter([1, -1, 2])))
-
-
 @pytest.mark.slow
 def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     trained: Path,
@@ -289,57 +249,16 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     (here / "fatal_factor.py").write_text(OWN)
     monkeypatch.chdir(here)
     plan = plan_of(base, "ga", own=families(["module:fatal_factor:FAMILY"]))
-    victim = plan.sample_ids[5]
-    with (
-        RayEngine(cluster.address) as engine,
-        pytest.raises(
-            Failure, match=rf"ended 3 times, for ga of samples .*\b{victim}\b.*All else is done"
-        ),
-    ):
-        swept(folder, base, plan, engine)
+    named = rf"ended 3 times, for ga of samples .*\b{plan.sample_ids[5]}\b.*All else is done"
+    with RayEngine(cluster.address) as engine:
+        options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
+        with pytest.raises(Failure, match=named):
+            sweep.run(opened(SqlStore, folder), base, plan, options)
     assert (here / "deaths").read_text() == "xxx"
     assert capsys.readouterr().out == "", "stdout is data only"
     assert len(rows(folder)) == 20, "all but a chunk"
-    (here / "mild").touch()
-    with RayEngine(cluster.address) as engine:
-        members = swept(folder, base, plan, engine)
-    assert len(members) == 24
-    values = [{row[0]: row[2] for row in metrics} for metrics, *_ in members.values()]
-    depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
-    assert len(depths) > 15
-    assert all(depth == steps + 1 for depth, steps in depths)
-
-
-@pytest.mark.slow
-@pytest.mark.faults
-def test_a_head_that_dies_is_one_line(trained: Path, tmp_path: Path) -> None:
-    """A minute later Ray itself would end the process, without a word of ours."""
-    from ray.cluster_utils import Cluster
-
-    own_copy(trained, tmp_path)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    head: Any = cluster.head_node
-    engine = ("--engine", "ray", "--address", cluster.address)
-    process = subprocess.Popen(
-        [*command(tmp_path, *engine, "--samples", "400")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert any("slot on 1 node" in line for line in process.stderr)
-    time.sleep(1)  # in which Ray tells the head of the function that tasks call
-    head.kill_gcs_server()
-    killed = time.monotonic()
-    out, said = process.communicate(timeout=100)
-    assert time.monotonic() - killed < 50
-    head.kill_all_processes(check_alive=False, allow_graceful=False)
-    assert (process.returncode, out) == (1, "")
-    (line,) = (line for line in said.splitlines() if line.startswith("indelible: "))
-    assert re.search(
-        r"Ray cluster, \S+, is gone, and with it \d pieces? of work in hand; all", line
-    )
-    assert "Traceback" not in said
+    values = [metrics for metrics, _ in rows(folder).values() if "cost/steps" in metrics]
+    assert all(of["fatal/depth"] == of["cost/steps"] + 1 for of in values)
 
 
 @pytest.mark.slow
@@ -389,27 +308,18 @@ def test_bad_options(
     assert said in answer.err.splitlines()[-1]
 
 
-def test_without_ray(trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
-    assert (answer.code, answer.err.splitlines()[-1]) == (
-        2,
-        "indelible: --engine ray needs Ray, which is not installed: pip install 'indelible[ray]'",
-    )
-
-
-def test_another_version_of_ray(
+def test_without_ray_or_with_another_version(
     trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(*_: Any, **__: Any) -> None:
         raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.40.0")
 
+    command = ("sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
-    assert answer.code == 2
-    assert "cannot be used: Version mismatch" in answer.err.splitlines()[-1]
-    assert "Ray: 2.40.0" in answer.err.splitlines()[-1]
+    one_line(indelible(trained, *command), "cannot be used: Version mismatch", "Ray: 2.40.0")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    one_line(indelible(trained, *command), "not installed: pip install 'indelible[ray]'")
 
 
 def arrived(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> BaseModel:
@@ -444,11 +354,8 @@ def test_a_base_model_arrives_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert base.weights_sha256 == before == arrived(base, monkeypatch).weights_sha256
     assert base.once("it", lambda: [1]) is base.replica().once("it", lambda: [2])
     assert found.once("it", lambda: [3]) == [3]
-
-
-def test_tied_weights_stay_tied(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = arrived(random_base(Tied()), monkeypatch).network
-    assert network.get_parameter("first.weight") is network.get_parameter("second.weight")
+    tied = arrived(random_base(Tied()), monkeypatch).network
+    assert tied.get_parameter("first.weight") is tied.get_parameter("second.weight")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64])
@@ -460,22 +367,10 @@ def test_tensors_of_every_kind_arrive(dtype: torch.dtype, rows: int) -> None:
     assert (found.dtype, found.stride()) == (dtype, tensor.stride())
 
 
-@pytest.mark.parametrize(
-    ("versions", "said"),
-    [
-        ({"Indelible": "other"}, "^Indelible is other in this process, and on .* it is 0"),
-        (
-            {"the algorithm 'halt'": "extension 1.0"},
-            r"the algorithm 'halt' is extension 1\.0 in this process, and on .* it is not there",
-        ),
-    ],
-)
-def test_a_process_with_other_code_is_refused(
-    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], said: str
-) -> None:
+def test_a_process_with_other_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get", lambda told: told)
-    path, own, here = ray_engine._driver()
+    own: list[list[str]] = [[] for _ in ray_engine.REGISTRIES]
     received: Any = ray_engine._received.__wrapped__
-    assert received(((path, own, here), ["the work"])) == "the work"
-    with pytest.raises(UserError, match=said):
-        received(((path, own, versions), ["the work"]))
+    assert received((sys.path, own, code_version(), ["the work"])) == "the work"
+    with pytest.raises(UserError, match=r"^Indelible is other in this process, and 0"):
+        received((sys.path, own, "other", ["the work"]))

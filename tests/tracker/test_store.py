@@ -13,7 +13,7 @@ from mlflow.entities import Run
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
-from tracker.base import base_models, workers as devices
+from tracker.base import base_models, workers
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import Clock
 from tracker.store.records import AVERAGED, Kind
@@ -159,7 +159,7 @@ def fresh(tmp_path: Path, indelible: Indelible) -> Store:
 
 
 def planned(store: Store, samples: int, names: tuple[str, ...] = ("ga", "salun")) -> Any:
-    base = base_models.load(store, "latest", devices.pick_device("cpu"))
+    base = base_models.load(store, "latest", workers.pick_device("cpu"))
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
     return base, Plan.on(base, configure(names, "digits", []), ids, 0, f"s{samples}")
 

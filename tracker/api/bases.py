@@ -13,9 +13,8 @@ from torch import nn
 
 from tracker.base import base_models, given, training
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import pick_device
-from tracker.base.given import Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
+from tracker.base.workers import pick_device
 from tracker.reading.listing import member_of
 from tracker.store.read import Reader
 from tracker.store.weights import read_weights, restored
@@ -57,8 +56,8 @@ class Bases:
         asked = (run_id, str(where), precision, beside)
         if self._last is None or self._last[0] != asked:
             self._last = None  # before another takes as much memory
-            known = Given(network=self._networks.get(run_id))
-            loaded = base_models.load(store, run_id, where, self.data_dir, precision, known)
+            own = self._networks.get(run_id)
+            loaded = base_models.load(store, run_id, where, self.data_dir, precision, own)
             self._last = (asked, loaded)
         return self._last[1]
 
@@ -116,9 +115,10 @@ class Bases:
         self, run_id: str, params: Any, tags: Any, state: dict[str, torch.Tensor]
     ) -> nn.Module:
         """A network of a base model's architecture with these weights, to the last bit."""
-        dataset = base_models.data_of(run_id, params, tags, self.data_dir, self.folder)
-        known = Given(network=self._networks.get(run_id))
-        network = known.network_for(run_id, params["arch"], dataset)
+        where = params["source"], tags["data_fingerprint"], self.data_dir, self.folder
+        dataset = base_models.load_data(run_id, *where)
+        own = self._networks.get(run_id)
+        network = given.network_for(run_id, params["arch"], dataset, own)
         if any(tensor.dtype == torch.float64 for tensor in state.values()):
             network = network.double()
         base_models.fill(network, state, f"for base model {run_id}")

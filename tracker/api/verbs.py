@@ -23,20 +23,10 @@ from tracker.api.place import Place
 from tracker.base import companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.workers import pick_device
 from tracker.base.given import is_named
 from tracker.base.ray_engine import RayEngine
-from tracker.base.workers import Clock, Engine, Threads
-from tracker.commands.make import (
-    Measure,
-    Members,
-    Named,
-    Repeated,
-    Sweep,
-    Train,
-    Tune,
-    Unlearn,
-)
+from tracker.base.workers import Clock, Engine, Threads, pick_device
+from tracker.commands.make import Measure, Members, Named, Repeated, Sweep, Train, Tune, Unlearn
 from tracker.commands.shared import Computing
 from tracker.reading.listing import sweep_of
 from tracker.store.records import Finished, Histories, Kind
@@ -105,8 +95,6 @@ def train_base_model(
             place.say,
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")
-    if known and (remark := training.remark_on_events(store, run_id, request)):
-        place.say(remark)
     return run_id
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tracker.base import companions
-from tracker.base.given import NOTHING, Given, is_kept, where_it_is
+from tracker.base.given import network_for, where_it_is
 from tracker.store.files import Damaged
 from tracker.store.records import Data, Kind
 from tracker.store.weights import read_weights
@@ -82,13 +82,13 @@ def load(
     device: torch.device,
     data_dir: Path = datasets.AS_IT_IS.data_dir,
     precision: str = "float32",
-    given: Given = NOTHING,
+    own: nn.Module | None = None,
 ) -> BaseRun:
     """The base model of that run id, or the `latest`, on a device, with what is kept beside it.
 
     Args:
         precision: `float32`, in which models are trained and kept, or `float64`.
-        given: what this process was given of it.
+        own: the network, if Python gave it to this process.
 
     Raises UserError if there is none, if weights, data or outputs are not what they were in
     training, if it needs what another process was given, or if the device lacks the precision.
@@ -99,8 +99,9 @@ def load(
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     run_id, params, tags = str(run.info.run_id), run.data.params, run.data.tags
-    dataset = data_of(run_id, params, tags, data_dir, store.address.folder, given)
-    network = given.network_for(run_id, params["arch"], dataset)
+    where = params["source"], tags["data_fingerprint"], data_dir, store.address.folder
+    dataset = load_data(run_id, *where)
+    network = network_for(run_id, params["arch"], dataset, own)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
     except Damaged as damage:
@@ -124,25 +125,6 @@ def load(
     return BaseRun(run_id, run.info.run_name, arch, base, weights, tags["weights_sha256"])
 
 
-def data_of(
-    base_run_id: str,
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    data_dir: Path,
-    folder: Path,
-    given: Given = NOTHING,
-) -> datasets.Dataset:
-    """The data set of a base model's run: the one that this process was given, or as `load_data`.
-
-    Args:
-        folder: of the store.
-    """
-    fingerprint = tags["data_fingerprint"]
-    if given.dataset is not None and given.dataset.fingerprint == fingerprint:
-        return given.dataset
-    return load_data(base_run_id, params["source"], fingerprint, data_dir, folder)
-
-
 def load_data(
     base_run_id: str,
     described: str,
@@ -159,12 +141,6 @@ def load_data(
 
     Raises UserError where it is not here, or is not what it was in training.
     """
-    if not is_kept(described):
-        raise UserError(
-            f"the data of base model {base_run_id} were given to Python and not kept: "
-            f"store.model('{base_run_id}', train=..., test=...) takes them again, and "
-            "import_model(..., keep_data=True) keeps them"
-        )
     dataset = datasets.load_described(where_it_is(described, folder), data_dir)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise UserError(

@@ -6,8 +6,10 @@ interrupted, with the seconds that they took.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,6 @@ from factors import index
 from factors.family import Family, pre_values, version_for
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import (
-    AT,
     CATALOG,
     FORECASTS,
     IDS,
@@ -27,13 +28,14 @@ from tracker.base.parts import (
     PATHS,
     POSITIONS,
     PRE_FACTORS,
-    SECONDS,
     Progress,
+    Question,
+    Rows,
     Table,
-    complete,
+    answers,
 )
 from tracker.base.workers import THREADS, Engine, Pool, Stop
-from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag, sha256_of
+from tracker.store.records import sha256_of
 from tracker.store.write import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
@@ -60,85 +62,32 @@ def pre_factors(
         engine: computes.
         progress: is told of how many samples all is known now.
     """
-    chosen = {f.key: f for f in families or factors.families() if f.pre is not None}
-    known: dict[str, dict[int, float]] = {c.name: {} for f in chosen.values() for c in f.columns}
-
-    def learn(part: Table, of: Iterable[Family]) -> None:
-        for column in (column.name for family in of for column in family.columns):
-            known[column] |= zip(part[IDS].tolist(), part[column].tolist(), strict=True)
-
-    def has_some(says: str) -> bool:
-        return bool(read_tag(says).keys() & chosen)
-
-    for says, part in PRE_FACTORS.intact(store, base_run.run_id, has_some):
-        now, said = _versions(base_run, chosen.values(), part[IDS].tolist()), read_tag(says)
-        current = [family for key, family in chosen.items() if said.get(key) == now[key]]
-        # A column that was added since is lacking, also where the version was not raised for it.
-        learn(part, [f for f in current if all(column.name in part for column in f.columns)])
-    missing: dict[tuple[int, ...], list[Family]] = {}  # families by the samples that they lack
-    for family in chosen.values():
-        there = known[family.columns[0].name]
-        if ids := tuple(sample for sample in dict.fromkeys(sample_ids) if sample not in there):
-            missing.setdefault(ids, []).append(family)
-    progress(len(set(sample_ids)) - len({i for ids in missing for i in ids}), "found")
-    for ids, lacking in missing.items():
-        _compute(store, base_run, ids, lacking, engine, progress, learn)
-    if missing:
-        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
-    return {
-        name: torch.tensor([values[i] for i in sample_ids], dtype=torch.float64)
-        for name, values in known.items()
-    }
-
-
-def _versions(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
-    """What the tag of a part with these samples says: versions by the keys of the families."""
+    base = base_run.model
+    beside, train = base.companions, base.dataset.train
     suffix = "" if base_run.precision == "float32" else f"-{base_run.precision}"
-    beside = base_run.model.companions
-    return {family.key: version_for(family, beside, ids) + suffix for family in families}
 
+    def asked(family: Family) -> Question:
+        def compute(base: BaseModel, ids: list[int]) -> Table:
+            at, labels = base.dataset.train.positions(ids), base.dataset.train.labels
+            found = pre_values(base, [family], at.to(base.device))
+            return {**found, POSITIONS: at, LABELS: labels[at]}
 
-def _compute(
-    store: Store,
-    base_run: BaseRun,
-    ids: Sequence[int],
-    families: Sequence[Family],
-    engine: Engine,
-    progress: Progress,
-    learn: Callable[[Table, Iterable[Family]], None],
-) -> None:
-    """Compute families for some samples, and keep the results as parts."""
-    train = base_run.model.dataset.train
+        names = [column.name for column in family.columns]
+        return Question(names, lambda ids: version_for(family, beside, ids) + suffix, compute)
 
-    def compute(replica: BaseModel, block: list[int]) -> Table:
-        positions = replica.dataset.train.positions(block).to(replica.device)
-        part = {IDS: torch.tensor(block)}
-        for family in families:
-            started = time.perf_counter()
-            part |= pre_values(replica, [family], positions)
-            part[f"{SECONDS}{family.key}"] = _share(started, block)
-        return part
+    chosen = {f.key: f for f in families or factors.families() if f.pre is not None}
 
-    def save(part: Table) -> None:
-        ids = part[IDS].tolist()
-        positions = train.positions(ids)
-        part |= {POSITIONS: positions, LABELS: train.labels[positions]}
-        catalog = [factors.described(column) for column in factors.columns(families)]
-        about = {AT: milliseconds(), CATALOG: catalog}
-        if train.paths is not None:
-            about[PATHS] = [train.path_of(sample) for sample in ids]
-        versions = as_tag(_versions(base_run, families, ids))
-        PRE_FACTORS.add(store, base_run.run_id, part, versions, about)
-        learn(part, families)
+    def about(part: Table) -> dict[str, Any]:
+        columns = factors.columns(chosen.values())
+        told = {CATALOG: [factors.described(one) for one in columns if one.name in part]}
+        paths = [train.path_of(sample) for sample in part[IDS].tolist()]
+        return told if train.paths is None else told | {PATHS: paths}
 
-    with engine.pool(base_run.model, Stop()) as pool:
-        complete(pool, ids, compute, save, progress, "factors", BLOCK)
-
-
-def _share(started: float, ids: list[int]) -> Tensor:
-    """The seconds since then, a share for each sample: (samples,) float64."""
-    seconds = (time.perf_counter() - started) / len(ids)
-    return torch.full((len(ids),), seconds, dtype=torch.float64)
+    questions = {key: asked(family) for key, family in chosen.items()}
+    pool = partial(engine.pool, base, Stop())
+    how = (store, base_run.run_id, PRE_FACTORS, questions, sample_ids, pool, BLOCK)
+    rows = answers(*how, progress, "factors", about)
+    return _in_order(rows, sample_ids)
 
 
 def forecasts(
@@ -159,38 +108,29 @@ def forecasts(
         pool: computes. progress: is told how many samples were just done, and for which algorithm.
         most: test samples that the index looks at; as many as it does by itself if None.
     """
-    run_id, known = base_run.run_id, dict[int, list[float]]()  # in the order of FORECAST
-    brought = algorithms.provider(algorithm.name)
-    parts = (formula(), base_run.precision, algorithm.name, algorithm.settings())
+    name, brought = algorithm.name, algorithms.provider(algorithm.name)
+    parts = (formula(), base_run.precision, name, algorithm.settings())
     fewer = () if most is None else (most,)
     version = sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 
-    def learn(part: Table) -> None:
-        rows = torch.stack([part[name] for name in FORECAST], dim=1)
-        known.update(zip(part[IDS].tolist(), rows.tolist(), strict=True))
-
     def compute(base: BaseModel, ids: list[int]) -> Table:
-        started = time.perf_counter()
         positions = base.dataset.train.positions(ids).to(base.device)
-        with algorithms.REGISTRY.by(algorithm.name):
+        with algorithms.REGISTRY.by(name):
             found = index.forecast(base, algorithm, positions, most)
-        part = {name: getattr(found, name).cpu().double() for name in FORECAST}
-        return {IDS: torch.tensor(ids), **part, seconds: _share(started, ids)}
+        return {each: getattr(found, each).cpu().double() for each in FORECAST}
 
-    def save(part: Table) -> None:
-        FORECASTS.add(store, run_id, part, version, {AT: milliseconds()})
-        learn(part)
+    asked = {f"{INDEX}{name}": Question(FORECAST, lambda ids: version, compute)}
+    how = (store, base_run.run_id, FORECASTS, asked, sample_ids, lambda: nullcontext(pool), BLOCK)
+    rows = answers(*how, progress, name)
+    return _in_order(rows, sample_ids)
 
-    seconds = f"{SECONDS}{INDEX}{algorithm.name}"
-    for _, part in FORECASTS.intact(store, run_id, lambda says: says == version):
-        learn(part)
-    missing = [sample for sample in sample_ids if sample not in known]
-    progress(len(sample_ids) - len(missing), algorithm.name)
-    complete(pool, missing, compute, save, progress, algorithm.name, BLOCK)
-    if missing:
-        store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-    rows = torch.tensor([known[i] for i in sample_ids], dtype=torch.float64)
-    return dict(zip(FORECAST, rows.reshape(-1, len(FORECAST)).T.contiguous(), strict=True))
+
+def _in_order(rows: Mapping[str, Rows], ids: Sequence[int]) -> dict[str, Tensor]:
+    """Columns in the order of the ids, float64."""
+    return {
+        name: torch.tensor([values[i] for i in ids], dtype=torch.float64)
+        for name, values in rows.items()
+    }
 
 
 def formula() -> str:

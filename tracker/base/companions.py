@@ -6,14 +6,13 @@ of the data tells how far the base model has memorised a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.learning import memorization_estimate
@@ -24,13 +23,17 @@ from tracker.base.parts import (
     SECOND_SEED,
     Parts,
     Progress,
+    Question,
+    Rows,
     Table,
-    complete,
+    answers,
+    known,
 )
 from tracker.base.workers import THREADS, Engine, Stop
 from unlearning.algorithms.retrain import train_again
-from unlearning.base_model import BaseModel, Companions, Model, logits
+from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.training import Learning, Subsets, all_but
+from unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,81 +44,7 @@ SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
-
-
-@dataclass(frozen=True)
-class Training:
-    """Models of one kind that are trained beside a base model by its recipe.
-
-    Attributes:
-        kind: of the parts that keep what they say. doing: how that is called in a progress bar.
-        subsets: the data of each model, by its number or the sample that it does not see.
-        results: what is kept of models: a row for each.
-        further_seed: is added to the seed of the base model's recipe.
-    """
-
-    kind: Parts
-    doing: str
-    subsets: Callable[[BaseModel, list[int]], Subsets]
-    results: Callable[[BaseModel, list[int], list[Model]], Table]
-    further_seed: int = 0
-
-    def go(
-        self,
-        store: Store,
-        run_id: str,
-        base: BaseModel,
-        missing: Sequence[int],
-        on_progress: Progress,
-        engine: Engine,
-    ) -> None:
-        """Train models and keep what they say. Raises UserError for a base without a recipe."""
-        stop = Stop()
-
-        def compute(replica: BaseModel, some: list[int]) -> Table:
-            subsets = self.subsets(replica, some)
-            states = train_again(replica, subsets, stop.is_set, self.further_seed)
-            each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
-            return self.results(replica, some, [replica.model.at(state) for state in each])
-
-        def save(part: Table) -> None:
-            self.kind.add(store, run_id, part, str(len(next(iter(part.values())))))
-
-        with engine.pool(base, stop) as pool:
-            complete(pool, missing, compute, save, on_progress, self.doing, AT_A_TIME)
-
-
-def _all_but(base: BaseModel, ids: list[int]) -> Subsets:
-    return all_but(base.dataset.train.positions(ids), len(base.train_labels))
-
-
-def _on_test_set(base: BaseModel, ids: list[int], models: list[Model]) -> Table:
-    found = [logits(model, base.test_inputs).cpu() for model in models]
-    return {"ids": torch.tensor(ids), "logits": torch.stack(found)}
-
-
-def _drawn(base: BaseModel, numbers: list[int]) -> Subsets:
-    """The training samples that models of the ensemble see, in order: they follow from numbers."""
-    size = len(base.train_labels)
-    orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
-    parts = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
-    return Subsets(torch.from_numpy(parts))
-
-
-def _on_training_set(base: BaseModel, numbers: list[int], models: list[Model]) -> Table:
-    """Which samples each model saw, and which it gets right: (models, samples) each."""
-    included = torch.zeros(len(numbers), len(base.train_labels), dtype=torch.bool)
-    right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
-    return {
-        "models": torch.tensor(numbers),
-        "included": included.scatter(1, _drawn(base, numbers).positions, True),
-        "correct": torch.stack(right).cpu(),
-    }
-
-
-WITHOUT = Training(LEFT_OUT, "leaving out", _all_but, _on_test_set)
-WITHOUT_AGAIN = replace(WITHOUT, kind=SECOND_SEED, further_seed=1)
-ENSEMBLE = Training(MEMORIZATION, "memorisation", _drawn, _on_training_set)
+DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed", MEMORIZATION: "memorisation"}
 
 
 def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
@@ -124,23 +53,15 @@ def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
     Args:
         sample_ids: of all training samples, in order.
     """
-    ensemble, memorization = list(MEMORIZATION.of(store, run)), dict[int, float]()
-    seen, right = (_rows(ensemble, "models", name) for name in ("included", "correct"))
+    left_out = known(store, run, LEFT_OUT, _asked(LEFT_OUT), strict=True)["logits"]
+    ensemble = known(store, run, MEMORIZATION, _asked(MEMORIZATION), strict=True)
+    seen, right = (ensemble[name] for name in ("included", "correct"))
+    memorization = dict[int, float]()
     if len(seen) > 1:
         in_order = (torch.stack([of[number] for number in sorted(of)]) for of in (right, seen))
         memorization = dict(zip(sample_ids, memorization_estimate(*in_order).tolist(), strict=True))
-    learned = next(
-        (Learning(part["losses"], part["margins"]) for part in LEARNING.of(store, run)), None
-    )
-    return Companions(_rows(LEFT_OUT.of(store, run), "ids", "logits"), memorization, learned)
-
-
-def _rows(parts: Iterable[Table], key: str, column: str) -> dict[int, Tensor]:
-    """The rows of a column in all parts, by the numbers in another."""
-    rows: dict[int, Tensor] = {}
-    for part in parts:
-        rows |= zip(part[key].tolist(), part[column], strict=True)
-    return rows
+    learned = [Learning(part["losses"], part["margins"]) for part, _ in LEARNING.of(store, run)]
+    return Companions(left_out, memorization, next(iter(learned), None))
 
 
 def leave_out(
@@ -155,9 +76,7 @@ def leave_out(
 
     Raises UserError for a base model without a recipe.
     """
-    missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
-    on_progress(len(sample_ids) - len(missing), WITHOUT.doing)
-    WITHOUT.go(store, run_id, base, missing, on_progress, engine)
+    _train(store, run_id, base, LEFT_OUT, sample_ids, on_progress, engine)
 
 
 def measure_chance(
@@ -177,21 +96,17 @@ def measure_chance(
 
     Returns: the two by the names of their metrics.
     """
-
-    def of_two_seeds() -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        run = store.run(run_id)
-        once, again = (_rows(k.of(store, run), "ids", "logits") for k in (LEFT_OUT, SECOND_SEED))
-        return once, {sample: again[sample] for sample in again if sample in once}
-
-    _, again = of_two_seeds()
-    missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
-    on_progress(SEEDS_FOR - len(missing), "a second seed")
-    WITHOUT_AGAIN.go(store, run_id, base, missing, on_progress, engine)
-    left_out, again = of_two_seeds()
+    run = store.run(run_id)
+    once, again = (
+        known(store, run, kind, _asked(kind))["logits"] for kind in (LEFT_OUT, SECOND_SEED)
+    )
+    both = [sample for sample in again if sample in once]
+    ids = [*both, *(sample for sample in sample_ids if sample not in both)][:SEEDS_FOR]
+    again = _train(store, run_id, base, SECOND_SEED, ids, on_progress, engine)["logits"]
     untouched = base.test_logits.cpu()
     pairs_of = {
-        UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
-        SECOND: [(left_out[i], again[i]) for i in sorted(again)],
+        UNTOUCHED: [(once[i], untouched) for i in sorted(once)],
+        SECOND: [(once[i], again[i]) for i in sorted(again) if i in once],
     }
     gaps = {
         name: fmean(softmax_distance(*pair).item() for pair in pairs)
@@ -216,7 +131,46 @@ def memorize(
 
     Raises UserError for a base model without a recipe.
     """
-    known = _rows(MEMORIZATION.of(store, store.run(run_id)), "models", "correct")
-    missing = [number for number in range(models) if number not in known]
-    on_progress(models - len(missing), ENSEMBLE.doing)
-    ENSEMBLE.go(store, run_id, base, missing, on_progress, engine)
+    _train(store, run_id, base, MEMORIZATION, range(models), on_progress, engine)
+
+
+def _train(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    kind: Parts,
+    numbers: Sequence[int],
+    on_progress: Progress,
+    engine: Engine,
+) -> dict[str, Rows]:
+    """Train models of one kind, and keep what they say of the data; that of all by name."""
+    stop = Stop()
+    how = (store, run_id, kind, _asked(kind, stop), numbers, partial(engine.pool, base, stop))
+    return answers(*how, AT_A_TIME, on_progress, DOING[kind])
+
+
+def _asked(kind: Parts, stop: Stop | None = None) -> dict[str, Question]:
+    """What is kept of the models of one kind, by samples left out or numbers of models."""
+    is_part, further_seed = kind == MEMORIZATION, int(kind == SECOND_SEED)
+    stop = stop or Stop()
+
+    def compute(base: BaseModel, numbers: list[int]) -> Table:
+        size = len(base.train_labels)
+        if is_part:  # what a model sees follows from its number
+            orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
+            drawn = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
+            subsets = Subsets(torch.from_numpy(drawn))
+        else:
+            subsets = all_but(base.dataset.train.positions(numbers), size)
+        states = train_again(base, subsets, stop.is_set, further_seed)
+        each = ({name: of[k] for name, of in states.items()} for k in range(len(numbers)))
+        models = [base.model.at(state) for state in each]
+        if not is_part:
+            return {"logits": torch.stack([logits(m, base.test_inputs).cpu() for m in models])}
+        seen = torch.zeros(len(numbers), size, dtype=torch.bool)
+        right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
+        seen = seen.scatter(1, subsets.positions, True)
+        return {"included": seen, "correct": torch.stack(right).cpu()}
+
+    names = ("included", "correct") if is_part else ("logits",)
+    return {kind.kind: Question(names, lambda ids: str(VERSION), compute)}

@@ -1,8 +1,8 @@
 """What a base model has from Python: a network and data that were given, and data that are kept.
 
 A base model is logged with the name of its architecture and where its data come from, by which
-other processes find both. A network whose class has no name that can be imported, and data that
-are not kept, are known to the process that was given them: others say so.
+other processes find both. A network whose class has no name that can be imported is known to the
+process that was given it: others say so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 import io
 import json
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +26,29 @@ from unlearning.errors import UserError
 from unlearning.registry import MODULE
 
 PYTHON = "python:"  # begins the architecture of a network that no other process can make
-GIVEN = "given:"  # begins the source of data that are not kept
 FOLDER = "data"  # of data that are kept, in a store's folder
 ALIKE = 1e-4  # of the outputs of a network that was made anew
 
 
-@dataclass(frozen=True)
-class Given:
-    """What this process was given of a base model; None: nothing.
+def network_for(
+    base_run_id: str, arch: str, dataset: Dataset, own: nn.Module | None = None
+) -> nn.Module:
+    """A network of a base model's architecture, with any weights.
 
-    Attributes:
-        network: of its class, with any weights.
+    Args:
+        own: what this process was given of it.
+
+    Raises UserError where it was given to another process.
     """
-
-    dataset: Dataset | None = None
-    network: nn.Module | None = None
-
-    def network_for(self, base_run_id: str, arch: str, dataset: Dataset) -> nn.Module:
-        """A network of the base model's architecture, with any weights.
-
-        Raises UserError where it was given to another process.
-        """
-        if is_named(arch):
-            return models.build(arch, dataset)
-        if self.network is None:
-            raise UserError(
-                f"base model {base_run_id} is a network {arch.removeprefix(PYTHON)} that Python "
-                f"was given and nobody else can make: store.model('{base_run_id}', network=...) "
-                "takes it again, and a class in a module of its own needs no such thing"
-            )
-        return copy.deepcopy(self.network)
-
-
-NOTHING = Given()
-
-
-def as_given(dataset: Dataset) -> str:
-    """Where data come from that are not kept, as a base model's run tells it."""
-    return json.dumps({"name": f"{GIVEN}{dataset.name}"})
-
-
-def is_kept(described: str) -> bool:
-    """Whether other processes can read the data that come from there."""
-    return not str(json.loads(described).get("name", "")).startswith(GIVEN)
+    if is_named(arch):
+        return models.build(arch, dataset)
+    if own is None:
+        raise UserError(
+            f"base model {base_run_id} is a network {arch.removeprefix(PYTHON)} that Python was "
+            f"given and nobody else can make: store.model('{base_run_id}', network=...) takes it "
+            "again, and a class in a module of its own needs no such thing"
+        )
+    return copy.deepcopy(own)
 
 
 def is_named(arch: str) -> bool:
@@ -82,7 +62,13 @@ def keep(dataset: Dataset, folder: Path) -> str:
     Raises UserError where it cannot be written, or read again as what it is.
     """
     path = folder.expanduser().absolute() / FOLDER / f"{dataset.name.removeprefix('npz-')}.npz"
-    if not _is(path, dataset):
+
+    def is_there() -> bool:
+        with suppress(UserError):
+            return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
+        return False
+
+    if not is_there():
         arrays: dict[str, Any] = {"classes": np.array(dataset.classes)}
         for prefix, split in (("", dataset.train), ("test_", dataset.test)):
             images = split.images.numpy()
@@ -92,20 +78,12 @@ def keep(dataset: Dataset, folder: Path) -> str:
         np.savez(content, **arrays)
         make_folder(path.parent)
         write_atomically(path, content.getvalue())
-        if not _is(path, dataset):
+        if not is_there():
             raise UserError(
                 f"images of the shape {tuple(dataset.image_shape)} cannot be kept in a file .npz, "
-                "in which channels may be first or last: give keep_data=False"
+                "in which channels may be first or last"
             )
     return datasets.described(f"npz:{path}")
-
-
-def _is(path: Path, dataset: Dataset) -> bool:
-    """Whether a file holds this data set."""
-    try:
-        return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
-    except UserError:
-        return False
 
 
 def where_it_is(described: str, folder: Path | None) -> str:
@@ -128,13 +106,10 @@ def arch_of(network: nn.Module, dataset: Dataset) -> str:
     named = f"{MODULE}{kind.__module__}:{kind.__qualname__}"
     found = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
     if kind.__module__ != "__main__" and found is kind:
-        try:
+        with suppress(UserError, RuntimeError, TypeError, ValueError), torch.no_grad():
             made = models.build(named, dataset).eval()
             made.load_state_dict(network.state_dict())
             some = dataset.inputs(dataset.test)[:16]
-            with torch.no_grad():
-                if torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE):
-                    return named
-        except (UserError, RuntimeError, TypeError, ValueError):
-            pass
+            if torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE):
+                return named
     return f"{PYTHON}{kind.__name__}"

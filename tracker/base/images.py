@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH = 92  # characters of a line in a description
 FOLDER = "images"  # among the artifacts of a base model: one for all who unlearn the sample
+FILE = "{:05d}.png"  # of a sample
 
 
 def images_of(data: Dataset, ids: list[int]) -> dict[int, NDArray[np.float64]]:
@@ -40,8 +41,8 @@ def in_note(base_run_id: str, data: Dataset, sample_id: int) -> str:
     """
     if row := data.row_of(sample_id):
         return f"Its row:\n\n{indent(fill(row, WIDTH), '    ')}"  # as code, which is no markup
-    where = urlencode({"path": f"{FOLDER}/{_name(sample_id)}", "run_uuid": base_run_id}, safe="/")
-    return f"![sample {sample_id}](get-artifact?{where})"
+    asked = {"path": f"{FOLDER}/{FILE.format(sample_id)}", "run_uuid": base_run_id}
+    return f"![sample {sample_id}](get-artifact?{urlencode(asked, safe='/')})"
 
 
 @dataclass
@@ -60,12 +61,8 @@ class Images:
     def keep(self, sample_ids: Iterable[int]) -> None:
         """Write the images of these samples that are not there; of rows of a table, none."""
         some = sorted(set(sample_ids) - self._kept)
-        if not some or self.data.columns is not None:
-            return
-        files = {_name(i): enlarged(image) for i, image in images_of(self.data, some).items()}
-        self.artifacts.write_again(self.uri, FOLDER, files)
-        self._kept |= set(some)
-
-
-def _name(sample_id: int) -> str:
-    return f"{sample_id:05d}.png"
+        if some and self.data.columns is None:
+            images = images_of(self.data, some)
+            files = {FILE.format(sample): enlarged(image) for sample, image in images.items()}
+            self.artifacts.write_again(self.uri, FOLDER, files)
+            self._kept |= set(some)

@@ -22,7 +22,6 @@ from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
 DEPTH = 3  # of mappings within each other in which a state dict is looked for
-TRACKED = "num_batches_tracked"  # of batch norm; torch writes it since 0.4.1
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # what torch refused to unpickle, in its message
 REASON = re.compile(r".*WeightsUnpickler error: ", re.DOTALL)  # what comes before it is advice
 
@@ -38,18 +37,17 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
     """
     own = network.state_dict()
     found = dict[str, tuple[str, dict[str, Tensor], list[str]]]()
-    refused = list[tuple[int, int, str]]()
+    refused = f"{path} holds no tensors by name: --from-weights takes a state dict"
     for place, entries in _state_dicts(_read(path)):
         whose = f"'{place}' of {path}" if place else str(path)
         weights, remarks = _fitted(entries, own, whose)
         try:
             fill(network, weights, whose)
         except UserError as error:
-            refused.append((len(own.keys() & weights.keys()), len(weights), str(error)))
-            continue
-        if place:
-            remarks = [f"the weights are {whose}", *remarks]
-        found.setdefault(weights_sha256(weights), (place, weights, remarks))
+            refused = str(error)
+        else:
+            remarks = [f"the weights are {whose}", *remarks] if place else remarks
+            found.setdefault(weights_sha256(weights), (place, weights, remarks))
     if len(found) > 1:
         places = ", ".join(f"'{place}'" if place else "the whole" for place, *_ in found.values())
         raise UserError(
@@ -57,8 +55,7 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
             "write the one that you mean into a file of its own"
         )
     if not found:
-        nothing = f"{path} holds no tensors by name: --from-weights takes a state dict"
-        raise UserError(max(refused, default=(0, 0, nothing))[2])  # of those that are nearest to it
+        raise UserError(refused)
     ((_, weights, remarks),) = found.values()
     return weights, remarks
 
@@ -79,9 +76,9 @@ def _read(path: Path) -> Any:
         if refused := GLOBAL.search(str(error)):
             raise UserError(
                 f"{path} has {refused[1]} in it beside tensors, which could execute anything when "
-                "it is loaded: where its code is, and if you trust it, write the state dict alone "
-                f"by torch.save, of torch.load('{path}', weights_only=False).state_dict(), or of "
-                "its entry ['state_dict'] where it is a checkpoint"
+                "it is loaded: if you trust it, write the state dict alone by torch.save, of "
+                f"torch.load('{path}', weights_only=False).state_dict(), or of its entry "
+                "['state_dict'] where it is a checkpoint"
             ) from error
         said = REASON.sub("", str(error)).partition("\n")[0].partition(". ")[0]
         raise UserError(
@@ -105,37 +102,22 @@ def _fitted(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors under the network's names, as far as that can be, and remarks on it."""
     weights = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
-    remarks = []
+    remarks, first = [], next(iter(own), "")
     if others := [f"'{name}'" for name in entries if name not in weights]:
         remarks.append(f"left aside, being no tensors: {', '.join(others[:3])}")
-    first = next(iter(own), "")
     longer = [name for name in weights if name.endswith(f".{first}") and first not in weights]
     prefix = longer[0].removesuffix(first) if longer else ""
     if prefix and all(name.startswith(prefix) for name in weights):
         weights = {name.removeprefix(prefix): value for name, value in weights.items()}
         remarks.append(f"the prefix '{prefix}' of their names is left out")
-    tied = {_where(own[name]): tensor for name, tensor in weights.items() if name in own}
+    tied = {own[name].data_ptr(): tensor for name, tensor in weights.items() if name in own}
     for name in own.keys() - weights.keys():  # safetensors writes a tied tensor under one name
-        if _where(own[name]) in tied:
-            weights[name] = tied[_where(own[name])]
-    missing = own.keys() - weights.keys()
-    if missing and all(name.rpartition(".")[2] == TRACKED for name in missing):
-        weights |= {name: torch.zeros_like(own[name], device="cpu") for name in missing}
-        remarks.append(f"{TRACKED}, which is missing as in files of old, is set to 0")
-    types = {(t.dtype, own[name].dtype) for name, t in weights.items() if name in own}
-    for given, taken in sorted((each for each in types if each[0] != each[1]), key=str):
-        if taken.is_floating_point and not given.is_floating_point:
+        if own[name].data_ptr() in tied:
+            weights[name] = tied[own[name].data_ptr()]
+    for name in own.keys() & weights.keys():
+        if own[name].is_floating_point() and not weights[name].is_floating_point():
             raise UserError(
-                f"the weights {whose} are {_bare(given)}, where {_bare(taken)} is expected: make "
-                "floating-point numbers of them first"
+                f"the weights {whose} are {weights[name].dtype}, where {own[name].dtype} is "
+                "expected: make floating-point numbers of them first"
             )
-        remarks.append(f"{_bare(given)} becomes {_bare(taken)}, the architecture's precision")
     return weights, remarks
-
-
-def _where(tensor: Tensor) -> tuple[int, torch.Size]:
-    return tensor.data_ptr(), tensor.shape
-
-
-def _bare(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

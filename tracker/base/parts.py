@@ -1,8 +1,8 @@
 """Tensors that are computed once for a base model and kept beside its run, part by part.
 
 Parts are added and never changed. Each is a file of its own, named by its content, with a tag of
-its own. So two processes may add parts at the same moment, and neither overwrites what the other
-wrote; and what was interrupted goes on with what is missing.
+its own: two processes may add parts at the same moment, and what was interrupted goes on with what
+is missing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.records import in_blocks
-from unlearning.version import VERSION
+from tracker.store.records import MEASURED_AT, as_tag, in_blocks, milliseconds, read_tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,73 +29,57 @@ if TYPE_CHECKING:
 
 SAVED_EVERY = 30  # seconds at first, then less often
 ABOUT = "about"  # the entry of a file's metadata
-VERSIONED = " in version "  # ends the tag of a part of another version than the first
 NAME = re.compile("[0-9a-f]{12}")
 
 Table = dict[str, "Tensor"]  # columns by name: row k of each is of the same sample, or model
+Rows = dict[int, Any]  # of a column, by sample or model: numbers, or tensors
 Progress = Callable[[int, str], None]  # is told how many more are known, and what is done
 
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of one kind.
-
-    Attributes:
-        kind: begins the names of their files and tags.
-        version: of the code that computes them; parts of other versions are outdated.
-    """
+    """All parts of one kind, which begins the names of their files and tags."""
 
     kind: str
-    version: int = 1
-
-    def add(
-        self,
-        store: Store,
-        run_id: str,
-        content: Mapping[str, Tensor],
-        says: str,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Keep tensors beside a base model's run, under a tag with the value `says`.
-
-        Args:
-            about: plain values that the file holds beside them: see `about`.
-        """
-        store.attach(run_id, *self.made_of(content, says, about))
 
     def made_of(
         self, content: Mapping[str, Tensor], says: str, about: Mapping[str, Any] | None = None
     ) -> tuple[str, bytes, tuple[str, str]]:
-        """The part that tensors make: its file, the content of that, and the tag that tells."""
+        """The part that tensors make: its file, the content of that, and the tag that tells.
+
+        Args:
+            says: the tag's value. about: plain values that the file holds beside them: see `about`.
+        """
         from safetensors.torch import save
 
         # One entry of metadata: safetensors writes several in any order.
         part = save(dict(content), {ABOUT: json.dumps(about)} if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
-        said = says if self.version == 1 else f"{says}{VERSIONED}{self.version}"
-        return self.file(name), part, (self.tag(name), said)
+        return self.file(name), part, (self.tag(name), says)
 
-    def of(self, store: Store, run: Run) -> Iterator[Table]:
-        """All parts of this version that a run tells of. Raises Damaged if one is lost."""
-        for name, said in self.names(run.data.tags).items():
-            if (said.partition(VERSIONED)[2] or "1") == str(self.version):
-                yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
+    def of(
+        self,
+        store: Store,
+        run: Run,
+        is_wanted: Callable[[str], object] = lambda says: True,
+        strict: bool = True,
+    ) -> Iterator[tuple[Table, str]]:
+        """The parts that a run tells of, each with what its tag says.
 
-    def intact(
-        self, store: Store, run_id: str, is_wanted: Callable[[str], object]
-    ) -> Iterator[tuple[str, Table]]:
-        """Parts whose tag says what is wanted, with what it says; damaged ones are left out."""
-        run = store.run(run_id)
-        for name, said in self.names(run.data.tags).items():
-            if is_wanted(said):
-                with suppress(Damaged):
-                    yield said, self.read(store.artifacts, run.info.artifact_uri, run_id, name)
-
-    def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> Table:
-        """One part. Raises Damaged if it is lost or damaged."""
+        Args:
+            is_wanted: is asked for each tag's value.
+            strict: whether a damaged part raises Damaged; else it is left out.
+        """
         from safetensors.torch import load
 
-        return load(self.content(artifacts, uri, run_id, name))
+        for name, said in self.names(run.data.tags).items():
+            if is_wanted(said):
+                try:
+                    uri, run_id = run.info.artifact_uri, run.info.run_id
+                    yield load(self.content(store.artifacts, uri, run_id, name)), said
+                except Damaged:
+                    if strict:
+                        raise
 
     def content(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> bytes:
         """The file of a part. Raises Damaged if it is lost, or is not what was written."""
@@ -132,53 +115,121 @@ def about(content: bytes) -> dict[str, Any]:
     return told
 
 
-LEFT_OUT = Parts("leave_one_out", VERSION)  # ids (models,), logits (models, tests, classes)
-SECOND_SEED = Parts("second_seed", VERSION)  # likewise
-MEMORIZATION = Parts("memorization")  # models (models,), included and correct (models, samples)
+LEFT_OUT = Parts("leave_one_out")  # of samples: logits (tests, classes)
+SECOND_SEED = Parts("second_seed")  # likewise
+MEMORIZATION = Parts("memorization")  # of models: included and correct (samples,)
 LEARNING = Parts("learning")  # losses and margins (epochs, samples)
-PRE_FACTORS = Parts("pre_factors")  # IDS and what follows it, and a column for each factor
-FORECASTS = Parts("forecasts")  # IDS, and the columns of FORECAST
+PRE_FACTORS = Parts("pre_factors")  # of samples: what follows IDS, and a column for each factor
+FORECASTS = Parts("forecasts")  # of samples: the columns of FORECAST
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
-# What parts with `pre` factors and forecasts hold beside these.
-IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
-SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a sample
+IDS = "sample_ids"  # the tensor (rows,) with the samples, or numbers of models, that rows are of
+POSITIONS, LABELS = "split_positions", "labels"  # tensors, (samples,)
+SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a row
 INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends it
 CATALOG = "catalog"  # among what the file is about: the factors as rows of the catalog
 PATHS = "paths"  # likewise: of the samples' files, where they have any
 AT = "at"  # likewise: when it was written, milliseconds since 1970; the later of two values counts
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 
-def complete(
-    pool: Pool,
-    missing: Sequence[int],
-    compute: Callable[[BaseModel, list[int]], Table],
-    save: Callable[[Table], None],
-    progress: Progress,
-    doing: str,
-    block: int,
-) -> None:
-    """Compute what is missing, and save it now and then and at the end, also if interrupted.
+@dataclass(frozen=True)
+class Question:
+    """Columns that are computed together, a row for each id of a sample, or number of a model.
+
+    Attributes:
+        version: of the rows of these ids. compute: the columns of these ids, or more.
+    """
+
+    names: Sequence[str]
+    version: Callable[[list[int]], str]
+    compute: Callable[[BaseModel, list[int]], Table]
+
+
+def known(
+    store: Store, run: Run, kind: Parts, questions: Mapping[str, Question], strict: bool = False
+) -> dict[str, Rows]:
+    """The rows that a run's current parts have, by the names of the questions' columns.
 
     Args:
-        missing: ids of samples, or numbers of models. compute: gives a row for each of a block.
+        questions: by the names under which tags tell of their versions.
+        strict: whether a damaged part raises Damaged; else it is left out.
+    """
+    rows: dict[str, Rows] = {name: {} for one in questions.values() for name in one.names}
+    for part, says in kind.of(store, run, lambda says: read_tag(says).keys() & questions, strict):
+        said, ids = read_tag(says), part[IDS].tolist()
+        for key, question in questions.items():
+            # A column that was added since is lacking, also where the version was not raised.
+            if said.get(key) == question.version(ids) and part.keys() >= {*question.names}:
+                _add(rows, part, question.names)
+    return rows
+
+
+def _add(rows: dict[str, Rows], part: Table, names: Iterable[str]) -> None:
+    for name in names:
+        column = part[name]
+        values = column.tolist() if column.ndim == 1 else column
+        rows[name] |= zip(part[IDS].tolist(), values, strict=True)
+
+
+def answers(
+    store: Store,
+    run_id: str,
+    kind: Parts,
+    questions: Mapping[str, Question],
+    ids: Sequence[int],
+    pool: Callable[[], AbstractContextManager[Pool]],
+    block: int,
+    progress: Progress,
+    doing: str,
+    about_ids: Callable[[Table], Mapping[str, Any]] = lambda part: {},
+) -> dict[str, Rows]:
+    """The rows of all questions, by name: read, or else computed block by block and kept.
+
+    What is computed is saved now and then and at the end, also if that is interrupted.
+
+    Args:
+        about_ids: what the file of a part is about. pool: opens who computes.
     """
     import torch
 
+    rows = known(store, store.run(run_id), kind, questions)
+    lacking = {k: one for k, one in questions.items() if {*ids} - rows[one.names[0]].keys()}
+    there = [rows[question.names[0]].keys() for question in lacking.values()]
+    missing = [i for i in dict.fromkeys(ids) if not all(i in some for some in there)]
+    progress(len({*ids}) - len(missing), doing)
+    if not missing:
+        return rows
+    computes = {key: question.compute for key, question in lacking.items()}
     new, began = list[Table](), time.monotonic()
     saved = began
 
-    def save_new() -> None:
+    def compute(base: BaseModel, some: list[int]) -> Table:
+        part = {IDS: torch.tensor(some)}
+        for key, columns_of in computes.items():
+            started = time.perf_counter()
+            part |= columns_of(base, some)
+            seconds = (time.perf_counter() - started) / len(some)  # a share for each
+            part[f"{SECONDS}{key}"] = torch.full((len(some),), seconds, dtype=torch.float64)
+        return part
+
+    def save() -> None:
         if new:
-            save({name: torch.cat([part[name] for part in new]) for name in new[0]})
+            part = {name: torch.cat([part[name] for part in new]) for name in new[0]}
+            versions = {k: one.version(part[IDS].tolist()) for k, one in lacking.items()}
+            about = {AT: milliseconds(), **about_ids(part)}
+            store.attach(run_id, *kind.made_of(part, as_tag(versions), about))
+            _add(rows, part, [name for one in lacking.values() for name in one.names])
             new.clear()
 
-    try:
-        for some, part in pool.map(compute, in_blocks(missing, block)):
-            new.append(part)
-            progress(len(some), doing)
-            if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
-                save_new()
-                saved = time.monotonic()
-    finally:
-        save_new()
+    with pool() as workers:
+        try:
+            for some, part in workers.map(compute, in_blocks(missing, block)):
+                new.append(part)
+                progress(len(some), doing)
+                if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
+                    save()
+                    saved = time.monotonic()
+        finally:
+            save()
+    store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
+    return rows

@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 import factors
-from tracker.base.workers import Clock, Result, Stop, Work
+from tracker.base.workers import Clock, Compute, Pool, Results, Stop
 from tracker.store.records import code_version
 from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
@@ -37,11 +37,7 @@ from unlearning.registry import Registry
 
 TRIES = 3  # times that a task may end the process that computes it
 LOOK_S = 2.0  # between two looks at what the cluster has
-REGISTRIES: tuple[Registry[Any], ...] = (
-    algorithms.REGISTRY,
-    factors.REGISTRY,
-    architectures.REGISTRY,
-)
+REGISTRIES: Sequence[Registry[Any]] = algorithms.REGISTRY, factors.REGISTRY, architectures.REGISTRY
 
 
 class RayEngine:
@@ -63,6 +59,7 @@ class RayEngine:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.slots, self.say, self.told = slots, say, ""
+        self.sent: tuple[BaseModel, Any] | None = None
         for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
             os.environ.setdefault(name, "0")
         try:
@@ -75,18 +72,18 @@ class RayEngine:
         if self.is_ours:
             _connect(self.ray, address)
         self.head = getattr(self.ray.get_runtime_context(), "gcs_address", "auto")
-        self.sent: tuple[BaseModel, Any] | None = None
-        self.ray.util.register_serializer(BaseModel, serializer=self.send, deserializer=_arrived)
 
     def __enter__(self) -> RayEngine:
+        self.ray.util.register_serializer(BaseModel, serializer=self.send, deserializer=_arrived)
         self.stdout, sys.stdout = sys.stdout, _WithoutRay(sys.stdout)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout = self.stdout
         self.ray.util.deregister_serializer(BaseModel)
-        if self.is_ours:
-            self.ray.shutdown()
+        with redirect_stdout(sys.stderr):  # where Ray writes what it held back
+            if self.is_ours:
+                self.ray.shutdown()
+        sys.stdout = self.stdout
 
     def send(self, base: BaseModel) -> Any:
         """The reference to a base model in the cluster, whose tensors a node's tasks share."""
@@ -115,80 +112,53 @@ class RayEngine:
         return CPU_SHARE * least if is_known else budget(base.device)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[_Pool]:
-        """Tasks with this base model."""
-        pool = _Pool(self, base, most)
-        try:
-            yield pool
-        except BaseException as error:
-            stop.set()
-            if not isinstance(error, Failure):  # else the head may be gone, which takes a minute
-                for reference in pool.running:  # what they compute is for nobody
-                    self.ray.cancel(reference, force=True)
-            raise
-
-    def look(self, base: BaseModel, in_hand: int) -> int:
-        """How many tasks the cluster is given at a time; it is told where that is new.
-
-        Raises Failure where its head is gone: a minute later Ray would end this process.
-        """
-        gone = (
-            f"the head of the Ray cluster, {self.head}, is gone, and with it "
-            f"{counted(in_hand, 'piece')} of work in hand; all else is in the store: with another "
-            "cluster the same command goes on"
-        )
-        _check_answers(self.head, gone)
-        slots = [each for each, _ in self.nodes(base)]
-        there = min(sum(slots), self.slots or sum(slots))
-        line = f"Ray: {counted(there, 'slot')} on {counted(min(len(slots), there), 'node')}"
-        if line != self.told:
-            self.say(line)
-            self.told = line
-        return self.slots or 2 * max(1, there)  # one that is computed and one that waits
-
-
-class _Pool:
-    """Tasks with one base model: a Pool. `running` are pieces in hand by their references."""
-
-    def __init__(self, engine: RayEngine, base: BaseModel, most: int | None) -> None:
-        self.engine, self.base, self.running = engine, base, dict[Any, Any]()
-        count = engine.count(base)
-        self.count = max(1, min(count, most or count))
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Pool]:
+        """Tasks with this base model; their results come in any order."""
+        slots, running = self.count(base), dict[Any, Any]()  # pieces in hand by their references
+        count = max(1, min(slots, most or slots))
         needs: dict[str, Any] = {"num_cpus": 1}
         if base.device.type == "cuda":  # by itself Ray begins a process for each task on a GPU
             needs = {"num_gpus": 1, "num_cpus": 0, "max_calls": 0}
-        elif self.count < count:
-            needs["memory"] = int(engine.room(base) / CPU_SHARE / self.count)
-        self.task = engine.ray.remote(max_retries=TRIES - 1, **needs)(_computed)
+        elif count < slots:
+            needs["memory"] = int(self.room(base) / CPU_SHARE / count)
+        task = self.ray.remote(max_retries=TRIES - 1, **needs)(_computed)
+        try:
+            yield Pool(count, partial(self._map, base, task.remote, running))
+        except BaseException as error:
+            stop.set()
+            if not isinstance(error, Failure):  # else the head may be gone, which takes a minute
+                for reference in running:  # what they compute is for nobody
+                    self.ray.cancel(reference, force=True)
+            raise
 
-    def map(
+    def _map(
         self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
+        base: BaseModel,
+        begin: Callable[..., Any],
+        running: dict[Any, Any],
+        compute: Compute,
+        work: Iterable[Any],
         clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """As of a Pool, in the order in which results come.
-
-        Raises Failure at the end where pieces ended the processes that computed them.
-        """
-        ray, counting, lost = self.engine.ray, clock or Clock(), list[str]()
-        self.engine.send(self.base)
-        job = ray.put((_driver(), [ray.put((self.base, compute, counting))]))
+    ) -> Results:
+        """Raises Failure at the end where pieces ended the processes that computed them."""
+        ray, counting, lost = self.ray, clock or Clock(), list[str]()
+        self.send(base)
+        own = [[who.name for who in each.asked_for().values()] for each in REGISTRIES]
+        here = [*sys.path, str(Path.cwd())], own, code_version()
+        job = ray.put((*here, [ray.put((base, compute, counting))]))
         todo, at_a_time, looked = iter(work), 0, -LOOK_S
         while True:
             if time.monotonic() - looked > LOOK_S:
-                at_a_time, looked = self.engine.look(self.base, len(self.running)), time.monotonic()
-            for piece in islice(todo, max(0, at_a_time - len(self.running))):
-                self.running[self.task.remote([job], piece)] = piece
-            if not self.running:
+                at_a_time, looked = self.look(base, len(running)), time.monotonic()
+            for piece in islice(todo, max(0, at_a_time - len(running))):
+                running[begin([job], piece)] = piece
+            if not running:
                 break
-            for reference in ray.wait([*self.running], timeout=LOOK_S)[0]:
-                piece = self.running.pop(reference)
+            for reference in ray.wait([*running], timeout=LOOK_S)[0]:
+                piece = running.pop(reference)
                 try:
                     result, seconds = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    if "failed to import on the worker" in str(error.cause):
-                        raise UserError("Ray has a node without Indelible: install it") from error
                     raise error.cause from None
                 except ray.exceptions.RayError as error:
                     lost.append(f"{_named(piece)} ({str(error).strip().splitlines()[0]})")
@@ -201,6 +171,25 @@ class _Pool:
                 f"the process that computed it ended {TRIES} times, for {'; '.join(lost)}. All "
                 "else is done; the same command tries these again"
             )
+
+    def look(self, base: BaseModel, in_hand: int) -> int:
+        """How many tasks the cluster is given at a time; what it has is said where that is new.
+
+        Raises Failure where its head is gone: a minute later Ray would end this process.
+        """
+        _check_answers(
+            self.head,
+            f"the head of the Ray cluster, {self.head}, is gone, and with it "
+            f"{counted(in_hand, 'piece')} of work in hand; all else is in the store: with another "
+            "cluster the same command goes on",
+        )
+        slots = [each for each, _ in self.nodes(base)]
+        there = min(sum(slots), self.slots or sum(slots))
+        line = f"Ray: {counted(there, 'slot')} on {counted(min(len(slots), there), 'node')}"
+        if line != self.told:
+            self.say(line)
+            self.told = line
+        return self.slots or 2 * max(1, there)  # one that is computed and one that waits
 
 
 class _WithoutRay:
@@ -220,27 +209,26 @@ class _WithoutRay:
 
 def _named(piece: Any) -> str:
     """A piece of work, in words: an algorithm with sample ids, or a list of members or ids."""
-    if isinstance(piece, tuple):
-        return f"{piece[0].name} of samples {', '.join(map(str, piece[1]))}"
-    members = (getattr(one, "lacking", one) for one in piece)
-    return ", ".join(str(getattr(member, "sample", member)) for member in members)
+    whose, some = (f"{piece[0].name} of ", piece[1]) if isinstance(piece, tuple) else ("", piece)
+    ids = (getattr(getattr(one, "lacking", one), "sample", one) for one in some)
+    return f"{whose}samples {', '.join(map(str, ids))}"
 
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect this process to a cluster. Raises as RayEngine does."""
     shown = address or os.environ.get("RAY_ADDRESS") or "local"
-    silent = (
-        f"the Ray cluster at '{shown}' does not answer: give auto, HOST:PORT, ray://HOST:PORT, or "
-        "local, which computes on this machine"
+    whose, ends = f"the Ray cluster at '{shown}'", signal.getsignal(signal.SIGTERM)
+    _check_answers(
+        shown,
+        f"{whose} does not answer: give auto, HOST:PORT, ray://HOST:PORT, or local, which computes "
+        "on this machine",
     )
-    _check_answers(shown, silent)
     begins = {"include_dashboard": False} if address == "local" else {}
-    ends = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **begins)
     except (OSError, RuntimeError, ValueError, AssertionError, ImportError) as error:
         said = " ".join(str(error).split())[:300]
-        raise UserError(f"the Ray cluster at '{shown}' cannot be used: {said}") from error
+        raise UserError(f"{whose} cannot be used: {said}") from error
     with suppress(TypeError, ValueError):  # it is not Python's, or this is not the main thread
         signal.signal(signal.SIGTERM, ends)  # Ray has put its own in place of it
 
@@ -258,7 +246,7 @@ def _check_answers(address: str, otherwise: str) -> None:
 # What runs in the processes of the nodes
 
 
-def _computed(job: Sequence[Any], piece: Any) -> tuple[Any, dict[str, float]]:
+def _computed(job: list[Any], piece: Any) -> tuple[Any, dict[str, float]]:
     """What becomes of a piece of work, with the seconds that went by, by what was done."""
     torch.set_num_threads(1)
     base, compute, clock = _received(job[0])
@@ -266,22 +254,20 @@ def _computed(job: Sequence[Any], piece: Any) -> tuple[Any, dict[str, float]]:
 
 
 @lru_cache(maxsize=1)
-def _received(reference: Any) -> tuple[BaseModel, Callable[[BaseModel, Any], Any], Clock]:
+def _received(reference: Any) -> tuple[BaseModel, Compute, Clock]:
     """What the tasks of one `map` share. Raises UserError where the driver has other code."""
     import ray
 
-    (path, own, versions), (job,) = ray.get(reference)
+    path, own, version, (job,) = ray.get(reference)
+    if version != code_version():
+        raise UserError(
+            f"Indelible is {version} in this process, and {code_version()} on the Ray node "
+            f"{socket.gethostname()}: install the same on all nodes"
+        )
     sys.path += [folder for folder in path if folder not in sys.path]
     for registry, names in zip(REGISTRIES, own, strict=True):
         for name in names:
             registry.get(name)
-    found = _versions()
-    for what, version in versions.items():
-        if found.get(what) != version:
-            raise UserError(
-                f"{what} is {version} in this process, and on the Ray node {socket.gethostname()} "
-                f"it is {found.get(what, 'not there')}: install the same on all nodes"
-            )
     received: tuple[Any, Any, Any] = ray.get(job)
     return received
 
@@ -311,18 +297,3 @@ def _as_tensor(sent: tuple[Any, ...]) -> Tensor:
     flat, dtype, layout, device = sent
     with warnings.catch_warnings(action="ignore"):  # that it must not be written
         return torch.from_numpy(flat).view(dtype).as_strided(*layout).to(device)
-
-
-def _driver() -> tuple[list[str], list[list[str]], Mapping[str, str]]:
-    """Of this process: where modules are found, the user's own, and all versions."""
-    own = [[provider.name for provider in each.asked_for().values()] for each in REGISTRIES]
-    return [*sys.path, str(Path.cwd())], own, _versions()
-
-
-def _versions() -> dict[str, str]:
-    """Of this package, and of all that is not ours."""
-    found = {"Indelible": code_version()}
-    for each in REGISTRIES:
-        whose = {name: each.provider(name) for name in {*each.names(), *each.asked_for()}}
-        found |= {f"the {each.kind} '{name}'": str(who) for name, who in whose.items() if who}
-    return found

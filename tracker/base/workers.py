@@ -1,4 +1,4 @@
-"""Who computes: threads of this process, each with a replica of the base model; and a clock of it.
+"""Who computes, where, and for how long: devices, a clock, and threads of this process.
 
 An engine is one way to compute. It gives a pool for a base model, which is given pieces of work.
 The same function turns a piece into its result whatever the engine is, and so the results are the
@@ -12,20 +12,21 @@ import queue
 import sys
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
 from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
 from unlearning.memory import budget
 
-Work = TypeVar("Work")
-Result = TypeVar("Result")
+Compute = Callable[[BaseModel, Any], Any]  # what becomes of a piece of work
+Results = Iterator[tuple[Any, Any]]  # pieces of work with what became of them
 
 
 class Clock:
@@ -61,8 +62,7 @@ class Clock:
 
     def shares(self) -> dict[str, float]:
         """Each part of the time that was counted, summing to one, the largest first."""
-        whole = sum(self._seconds.values())
-        parts = sorted(self._seconds.items(), key=lambda item: -item[1])
+        parts, whole = Counter(self._seconds).most_common(), sum(self._seconds.values())
         return {doing: seconds / whole for doing, seconds in parts}
 
 
@@ -73,24 +73,19 @@ class Stop(threading.Event):
         return Stop, ()
 
 
-class Pool(Protocol):
-    """Computes pieces of work, several at a time, each with a base model of its own."""
+@dataclass(frozen=True)
+class Pool:
+    """Computes pieces of work, several at a time, each with a base model of its own.
 
-    @property
-    def count(self) -> int:
-        """How many pieces one machine computes at a time."""
+    Attributes:
+        count: how many pieces one machine computes at a time.
+        map: gives each piece of work with its result, a little ahead of whoever takes them, of a
+            function that turns base model and piece into the result, the pieces, and the clock by
+            which that function counts.
+    """
 
-    def map(
-        self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
-        clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """Each piece of work with its result, a little ahead of whoever takes them.
-
-        Args:
-            compute: turns a piece into its result. clock: the one by which `compute` counts.
-        """
+    count: int
+    map: Callable[..., Results]
 
 
 class Engine(Protocol):
@@ -132,12 +127,34 @@ class Threads:
         return budget(base.device)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Workers]:
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Pool]:
         """The threads, as a context; leaving it by an error asks the work in flight to stop."""
         count, torch_threads = min(self.count(base), most or sys.maxsize), torch.get_num_threads()
+        # One torch thread each: the same bits come out of one worker and of many.
         executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
+        replicas: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
+        for _ in range(count):
+            replicas.put(base.replica())
+
+        def computed(compute: Compute, piece: Any) -> Any:
+            replica = replicas.get()
+            try:
+                return compute(replica, piece)
+            finally:
+                replicas.put(replica)
+
+        def in_order(compute: Compute, work: Iterable[Any], _: Clock | None = None) -> Results:
+            ahead: deque[tuple[Any, Future[Any]]] = deque()
+            for piece in work:
+                ahead.append((piece, executor.submit(computed, compute, piece)))
+                if len(ahead) > count + 1:
+                    first, result = ahead.popleft()
+                    yield first, result.result()
+            for first, result in ahead:
+                yield first, result.result()
+
         try:
-            yield Workers(executor, count, base)
+            yield Pool(count, in_order)
         except BaseException:
             stop.set()
             raise
@@ -149,46 +166,32 @@ class Threads:
 THREADS = Threads()  # what computes where nothing else is said
 
 
-class Workers:
-    """A pool of threads.
-
-    One torch thread each, however many workers there are: the same bits come out of one worker
-    and of many.
-    """
-
-    def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
-        self.executor, self.count = executor, count
-        self.replicas: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
-        for _ in range(count):
-            self.replicas.put(base.replica())
-
-    def map(
-        self,
-        compute: Callable[[BaseModel, Work], Result],
-        work: Iterable[Work],
-        clock: Clock | None = None,
-    ) -> Iterator[tuple[Work, Result]]:
-        """As of a Pool, in order. The clock counts by itself: it is in this process."""
-
-        def with_replica(piece: Work) -> Result:
-            replica = self.replicas.get()
-            try:
-                return compute(replica, piece)
-            finally:
-                self.replicas.put(replica)
-
-        ahead: deque[tuple[Work, Future[Result]]] = deque()
-        for piece in work:
-            ahead.append((piece, self.executor.submit(with_replica, piece)))
-            if len(ahead) > self.count + 1:
-                first, result = ahead.popleft()
-                yield first, result.result()
-        for first, result in ahead:
-            yield first, result.result()
-
-
 def cores() -> int:
     """The processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def pick_device(name: str, on_ray: bool = False) -> torch.device:
+    """The device of that name.
+
+    `auto` is an NVIDIA GPU where there is one, or else the CPU: whoever wants Apple's GPU says so.
+
+    Raises UserError for one that is not there, or that a slot of a Ray cluster does not have.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": there}
+    try:
+        device = torch.device(("cuda" if there else "cpu") if name == "auto" else name)
+        count = counts[device.type]
+    except (RuntimeError, KeyError) as error:
+        raise UserError(f"device is {name!r}: choose auto, cpu, cuda, cuda:1 or mps") from error
+    if (device.index or 0) >= count:
+        seen = f"{count}, from {device.type}:0 on" if count else "none: use --device cpu"
+        raise UserError(f"device '{device}' is asked for, but torch sees {seen}")
+    if on_ray and device.index:
+        raise UserError(
+            f"device is {name!r}: on a Ray cluster each slot has a GPU of its own, give 'cuda'"
+        )
+    return device
