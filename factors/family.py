@@ -252,7 +252,11 @@ def _numbers(
                     f"{REGISTRY.in_words(family.name)} gives {given}, where {expected} is "
                     "expected: one number for each member and declared column"
                 )
-            values |= {name: numbers.where(ran, math.nan) for name, numbers in found.items()}
+            found = {name: numbers.where(ran, math.nan) for name, numbers in found.items()}
+            if family not in ours() and any(numbers.isinf().any() for numbers in found.values()):
+                whose = REGISTRY.in_words(family.name)  # MLflow would log a number that is finite
+                raise UserError(f"{whose} gives infinity, where NaN says that it is undefined")
+            values |= found
     return values
 
 

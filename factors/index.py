@@ -103,7 +103,8 @@ def forecast(
     The test set is passed through a network once a sample, at most 2,000 samples of it.
 
     Args:
-        most: test samples, on which most of the time goes.
+        most: test samples, drawn by how sure the base model is of them, see `line_search.drawn`:
+            this pass takes most of the time.
     """
     follow = _follower(algorithm)
     if follow is None:
@@ -116,7 +117,7 @@ def forecast(
         courses = follow(base, algorithm, block)
         parts = min(len(courses), len(base.test_labels), count)  # each on its part of the test set
         outcomes = [
-            _outcome(base, block, course, held_out(base, count, k % parts, parts))
+            _outcome(base, block, course, held_out(base, count, k % parts, parts, most is not None))
             for k, course in enumerate(courses)
         ]
         found.append(torch.stack(outcomes).mean(dim=0))

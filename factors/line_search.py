@@ -17,6 +17,7 @@ from unlearning.execution import vmapped
 from unlearning.losses import log_prob, margin, wide
 
 PASSES = 24  # of one image through the network a member, at most
+NEAR = 4.0  # log-odds above the lowest at which a sample is drawn half as often as that
 TOLERANCE = 1e-3  # of the step, relative
 TEST_SAMPLES = 2000  # at most
 
@@ -127,6 +128,7 @@ class HeldOut(NamedTuple):
     labels: Tensor  # (N,)
     prob: Tensor  # (N,) float64, of the true label
     right: Tensor  # (N,) float64, 1 where the prediction is the label, else 0
+    weights: Tensor  # (N,) float64, with which they count in a mean
 
 
 def losses_at(base: BaseModel, test: HeldOut, steps: Tensor, direction: Stacked) -> Tensor:
@@ -146,24 +148,55 @@ def losses_at(base: BaseModel, test: HeldOut, steps: Tensor, direction: Stacked)
             if p.ndim == 4:  # filters channels-last, as evaluation wants them
                 moved[name] = p.contiguous(memory_format=torch.channels_last)
         prob, right = predictions(logits(base.model.at(moved), test.inputs), test.labels)
-        lost[0, row], lost[1, row] = (test.prob - prob).mean(), (test.right - right).mean()
+        lost[0, row] = (test.weights * (test.prob - prob)).mean()
+        lost[1, row] = (test.weights * (test.right - right)).mean()
     return lost
 
 
-def held_out(base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1) -> HeldOut:
+def held_out(
+    base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1, near: bool = False
+) -> HeldOut:
     """Some test samples, always the same ones; chosen and predicted once.
 
     Args:
         most: how many. part, parts: every how many of these, and from which on.
+        near: whether those are drawn more often that the base model is less sure of: see `drawn`.
     """
 
     def choose() -> HeldOut:
-        rows = some_of(len(base.test_labels), most)[part::parts].to(base.device)
+        if near and most < len(base.test_labels):
+            rows, weights = drawn(base, most)
+        else:
+            rows = some_of(len(base.test_labels), most).to(base.device)
+            weights = wide(torch.ones(len(rows), device=base.device))
+        rows = rows[part::parts]
         inputs = base.test_inputs[rows].contiguous(memory_format=torch.channels_last)
         labels = base.test_labels[rows]
-        return HeldOut(inputs, labels, *predictions(base.test_logits[rows], labels))
+        known = predictions(base.test_logits[rows], labels)
+        return HeldOut(inputs, labels, *known, weights[part::parts])
 
-    return base.once(("held_out", most, part, parts), choose)
+    return base.once(("held_out", most, part, parts, near), choose)
+
+
+def drawn(base: BaseModel, count: int) -> tuple[Tensor, Tensor]:
+    """Positions of test samples, the less sure the base model is of them the more; their weights.
+
+    Where weights move, it is the samples near a boundary that lose most. So each is drawn with a
+    chance of 1 / (log-odds of its label, above the lowest, + NEAR), at even steps through all of
+    them in the order of class and log-odds (systematic sampling, Madow 1949), and weighs the
+    inverse of its chance (Horvitz and Thompson 1952). A sample may be drawn more than once.
+
+    Returns: (count,) positions and (count,) float64 weights, whose expectation is 1.
+    """
+    labels = base.test_labels
+    odds = log_odds(base.test_logits, labels)
+    order = odds.argsort(stable=True)
+    order = order[labels[order].argsort(stable=True)]
+    chance = 1 / (odds - odds.min() + NEAR)
+    ends = chance[order].cumsum(0)
+    steps = (torch.arange(count, dtype=ends.dtype, device=ends.device) + 0.5) / count
+    rows = order[torch.searchsorted(ends, steps * ends[-1])]
+    return rows, chance.mean() / chance[rows]
 
 
 def predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,12 +81,24 @@ def test_one_that_is_asked_for_comes_last_and_its_names_are_not_taken(site: Path
         factors.families(["module:asked_ours:FAMILY"])
 
 
+SHAPED = r"gives .*, where \{'odd': \(3,\)\} is expected"
+
+
 @pytest.mark.parametrize(
-    "found", [{"odd": torch.zeros(2)}, {"odd": torch.zeros(3, 1)}, {}, dict.fromkeys("ab", 1)]
+    ("found", "said"),
+    [
+        ({"odd": torch.zeros(2)}, SHAPED),
+        ({"odd": torch.zeros(3, 1)}, SHAPED),
+        ({}, SHAPED),
+        (dict.fromkeys("ab", 1), SHAPED),
+        ({"odd": torch.full((3,), 7e4).half()}, "gives infinity, where NaN"),
+    ],
 )
-def test_numbers_that_were_not_declared_are_one_line(found: Any, base: BaseModel) -> None:
+def test_numbers_that_were_not_declared_are_one_line(
+    found: Any, said: str, base: BaseModel
+) -> None:
     family = Family("oddities", (COLUMN,), pre=lambda base, positions: found)
-    with pytest.raises(UserError, match=r"gives .*, where \{'odd': \(3,\)\} is expected"):
+    with pytest.raises(UserError, match=said):
         pre_values(base, [family], torch.arange(3))
 
 
