@@ -24,7 +24,7 @@ from tracker.sweep.choosing import choose_samples
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from tracker.sweep.trials import choose_presets
 from unlearning.datasets import Source
 from unlearning.outcome import Status

@@ -24,7 +24,7 @@ from tracker.sweep import sweep
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

@@ -36,7 +36,7 @@ from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

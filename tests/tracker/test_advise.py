@@ -15,7 +15,7 @@ from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
 from tracker.studies.predicted import Prediction, as_table
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 
 NAMES = ("ga", "neggrad", "salun")
 ACCURACY = 0.9

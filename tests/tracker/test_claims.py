@@ -38,7 +38,7 @@ from tracker.sweep.options import Options
 from tracker.sweep.parent import parent_record
 from tracker.sweep.plan import PLAN, Plan, read_plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution

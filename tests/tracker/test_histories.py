@@ -31,7 +31,7 @@ from tracker.sweep.choosing import draw_samples
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from tracker.sweep.shards import Shard
 from unlearning.execution import Execution
 

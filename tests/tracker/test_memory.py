@@ -21,7 +21,7 @@ from tracker.sweep import chunks, sweep
 from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_within
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning import algorithms, engine
 from unlearning import memory as machine
 from unlearning.algorithm import Algorithm

@@ -36,11 +36,11 @@ from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind, code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
-from tracker.sweep.lacking import lacking
+from tracker.sweep.measuring import lacking
 from tracker.sweep.measuring import measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution

@@ -23,7 +23,7 @@ from tracker.sweep.choosing import draw_samples
 from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, read_plan
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution

@@ -32,7 +32,7 @@ from tracker.studies.unlearn import Forgotten, find, forget
 from tracker.sweep.choosing import draw_to_try
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from tracker.sweep.sweep import run as run_plan
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms

@@ -13,7 +13,7 @@ import optuna
 from optuna import distributions
 from optuna.trial import TrialState, create_trial
 
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from tracker.sweep.trials import Trial
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm

@@ -37,7 +37,7 @@ from tracker.store.records import (
 from tracker.store.runs import IN_FLIGHT
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import Store
-from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
+from tracker.sweep.measuring import Families, Lacking, Outcome, lacking
 from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
 from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
 from tracker.sweep.summary import aggregates

@@ -18,7 +18,7 @@ from tracker.sweep.memory import chunk_size
 from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
-from tracker.sweep.settings import TRIAL
+from tracker.sweep.choosing import TRIAL
 from tracker.sweep.shards import tell
 from tracker.sweep.summary import aggregates
 from unlearning.engine import faster_execution
