@@ -36,7 +36,7 @@ from tracker.store.records import (
 )
 from tracker.store.weights import file_name
 from tracker.store.write import Store
-from tracker.sweep.again import is_the_same
+from tracker.sweep.chunks import is_the_same
 from tracker.sweep.plan import sweep_key
 
 DATA = Data("digits", "f" * 64, {"train": 2, "test": 1})

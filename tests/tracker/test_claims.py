@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from torch import Tensor
 
 from factors.family import Column, Family
-from tests.tracker.conftest import Indelible, command_of, opened, own_copy
+from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
 from tracker.base import base_models, beforehand
@@ -171,14 +171,11 @@ def test_prune_looks_again_after_the_answer(
     assert 0 < len(kept(store)) < len(before)
 
 
-# Members that are done again
-
-
 @pytest.mark.parametrize("alike", [True, False])
-def test_what_people_added_to_a_member_outlives_a_checkpoint(
+def test_a_checkpoint_is_added_where_the_weights_are_the_same(
     store: SqlStore, folder: Path, indelible: Indelible, alike: bool
 ) -> None:
-    """Whether the checkpoint is added to the run, or the run is written anew."""
+    """And what people added to a run stays."""
     assert indelible(folder, *SWEEPS, "--samples", 3, "--checkpoints", "none").code == 0
     runs = list(store.finished_runs(Kind.MEMBER))
     one = next(r for r in runs if r.data.tags["status"] == "flipped")
@@ -187,54 +184,19 @@ def test_what_people_added_to_a_member_outlives_a_checkpoint(
         store.client.set_tag(run_id, name, value)
     if not alike:
         store.client.set_tag(run_id, "weights_sha256", "0" * 64)  # of other threads
-    store.client.log_metric(run_id, "mine", 3.0)
     options = ("--samples", 3, "--name", "other", "--checkpoints", "all")
-    assert indelible(folder, *SWEEPS, *options).code == 0
+    answer = indelible(folder, *SWEEPS, *options)
+    assert ("1 members come to other weights here" in answer.err) == (not alike)
     found = store.run(run_id)
-    parent = {"mlflow.parentRunId": one.data.tags["mlflow.parentRunId"]}
-    assert {**own, **parent}.items() <= found.data.tags.items()
-    assert "checkpoint" in found.data.tags
-    assert found.data.metrics["mine"] == 3.0
-    assert found.data.metrics.keys() == one.data.metrics.keys() | {"mine"}
-    assert (found.info.start_time == one.info.start_time) == alike
-    assert indelible(folder, "restore", run_id, "--output", folder / "x").code == 0
-    assert is_sound(folder, indelible)
-
-
-def test_again_does_it_again_in_its_place(
-    store: SqlStore, folder: Path, indelible: Indelible
-) -> None:
-    first = indelible(folder, *SWEEPS, "--samples", 5)
-    before = {run.info.run_name: run for run in store.finished_runs(Kind.MEMBER)}
-    had = kept(store)
-    one = before[min(had)]
-    note = command_of(one.data.tags["mlflow.note.content"])
-    assert (note[0], note[-1]) == ("indelible", "--again")
-    answer = indelible(folder, *note[1:], "--checkpoints", "none")  # others want it
-    assert answer.code == 0
-    assert "1 members done again: 1 with the same status and steps" in answer.err
-    after = {run.info.run_name: run for run in store.finished_runs(Kind.MEMBER)}
-    assert (after.keys(), kept(store)) == (before.keys(), had)
-    redone = after[one.info.run_name]
-    assert redone.info.start_time > one.info.start_time
-    assert redone.data.tags["mlflow.parentRunId"] == first.id
-    assert redone.data.metrics["gt"] == pytest.approx(one.data.metrics["gt"], rel=1e-3)
-    assert is_sound(folder, indelible)
-
-
-@pytest.mark.parametrize("kind", [Store, SqlStore])
-def test_members_take_the_place_of_others(tmp_path: Path, kind: type[Store]) -> None:
-    store, sweep_id = filled(opened(kind, tmp_path), [member(1), member(2)])
-    digest = member(1).key.partition("-")[0]
-    before = store.finished_members([digest])
-    changed = member(1, metrics={"gt": 9.0})
-    experiment = store.experiment_id("digits", "small-cnn")
-    (now,) = store.write_members(experiment, "another sweep", [changed], before)
-    assert now.sweep_id == sweep_id
-    done = store.finished_members([digest])
-    assert done.keys() == before.keys()
-    assert (done[changed.key].metrics["gt"], done[changed.key].sweep_id) == (9.0, sweep_id)
-    assert done[member(2).key].run_id == before[member(2).key].run_id
+    assert own.items() <= found.data.tags.items()
+    assert found.data.metrics == one.data.metrics
+    assert ("checkpoint" in found.data.tags) == alike
+    assert len(kept(store)) == sum(r.data.tags["status"] != "already_wrong" for r in runs) - (
+        not alike
+    )
+    if alike:
+        assert indelible(folder, "restore", run_id, "--output", folder / "x").code == 0
+        assert is_sound(folder, indelible)
 
 
 # Two at the same moment

@@ -93,7 +93,7 @@ VALUES: dict[str, tuple[type[Command], tuple[object, ...]]] = {  # that are refu
     "optimizer": (Train, ("ADAM", "", 1)),
     "samples": (Sweep, (0, "some", "9" * 5000, 2.5, "٢")),
     "name": (Sweep, ("", "  ", "n" * 251, "\udcff", 7)),
-    "again": (Sweep, ("yes", 1)),
+    "only_correct": (Sweep, ("yes", 1)),
     "max_loss": (Sweep, (-1, 101, "nan")),
     "model": (Sweep, ("", 7)),
     "requests": (Sweep, ("none", [])),

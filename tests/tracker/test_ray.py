@@ -35,8 +35,7 @@ from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
-from tracker.sweep.lacking import lacking
-from tracker.sweep.measuring import measure
+from tracker.sweep.measuring import lacking, measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
@@ -191,7 +190,7 @@ def test_the_numbers_are_those_of_threads(
     by_threads, by_ray = found
     assert by_ray == by_threads
     assert said[-1] == "Ray: 2 slots on 2 nodes"
-    finished = store.finished_members(plan.digests).items()
+    finished = store.finished_members(plan.digests.values()).items()
     done = {key: replace(member, versions="") for key, member in finished}
     missing = lacking(base.model, plan.planned(), done, plan.families)
     outcome = measure(store, base, missing, None, on_ray)

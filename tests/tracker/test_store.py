@@ -148,7 +148,7 @@ def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> Non
     run = store.run(done.sweep)
     content = store.artifacts.read(run.info.artifact_uri, PLAN)
     kept = read_plan(content, done.sweep, run.data.tags["key"])
-    assert set(kept.member_keys()) == {run.data.tags["key"] for run in children}
+    assert set(kept.keys()) == {run.data.tags["key"] for run in children}
     assert content
     ga = json.loads(content)["algorithms"]["ga"]
     assert ga["settings"] == configure(["ga"], "digits", [])[0].settings()

@@ -620,7 +620,6 @@ class Store:
         checkpoints: str = "all",
         execution: Literal["auto", "stacked", "sequential"] = "auto",
         histories: Literal["runs", "none"] = "runs",
-        again: bool = False,
         shard: str | None = None,
     ) -> Sweep:
         """Unlearn samples one at a time, and log every attempt. The command line prints the
@@ -669,7 +668,6 @@ class Store:
                 faster.
             histories: Where to keep probability and loss after each step: as metrics of the
                 child runs, or not at all; their final values are always kept.
-            again: Do members again that are in the store, and compare them.
             shard: Do only the K-th of N shares, to be merged later: see 'indelible merge'.
 
         Returns:

@@ -10,7 +10,8 @@ from typing import Any
 from tracker.cli._output import console, print_table
 from tracker.store.records import Finished
 from tracker.sweep.plan import Plan
-from tracker.sweep.summary import Summary, summed_up
+from tracker.sweep.summary import summed_up
+from unlearning.outcome import Status
 
 ALWAYS = ("algorithm", "flipped", "damaged", "accuracy", "lost", "worst", "steps", "time")
 
@@ -27,9 +28,9 @@ def table_of(
     rows = []
     for name, keys in plan.planned().items():
         members = [done[key] for key in keys if key in done]
-        summary = summed_up(name, members, test_accuracy, max_loss)
-        if summary.attempts:
-            rows.append(_cells(summary))
+        found = summed_up(members, test_accuracy, max_loss)
+        if len(members) > found[Status.ALREADY_WRONG]:
+            rows.append(_cells(name, found))
     if not rows:
         return []
     shown = [column for column in rows[0] if column in ALWAYS or any(r[column] for r in rows)]
@@ -45,21 +46,22 @@ def table_of(
     ]
 
 
-def _cells(summary: Summary) -> dict[str, Any]:
+def _cells(name: str, found: Mapping[str, float]) -> dict[str, Any]:
     """The cells of an algorithm's line by column; None where there is nothing to say."""
 
-    def number(value: float | None, style: str, unit: str = "") -> str | None:
-        return None if value is None else f"{value:{style}}{unit}"
+    def number(metric: str, style: str, unit: str = "") -> str | None:
+        return f"{found[metric]:{style}}{unit}" if metric in found else None
 
+    attempts = sum(found[status] for status in Status if status is not Status.ALREADY_WRONG)
     return {
-        "algorithm": summary.algorithm,
-        "flipped": f"{summary.flipped} of {summary.attempts}",
-        "damaged": summary.damaged,
-        "unchanged": summary.unchanged + summary.same_outputs or None,
-        "accuracy": number(summary.accuracy, ".1%"),
-        "lost": number(summary.mean_lost, "z.1f"),
-        "worst": number(summary.worst_lost, "z.1f"),
-        "gap": number(summary.gap, ".2g"),
-        "steps": number(summary.steps, ".1f"),
-        "time": number(summary.seconds, ".2g", " s"),
+        "algorithm": name,
+        "flipped": f"{found[Status.FLIPPED]:.0f} of {attempts:.0f}",
+        "damaged": int(found["damaged"]),
+        "unchanged": int(found[Status.UNCHANGED] + found["same_outputs"]) or None,
+        "accuracy": number("mean_test_accuracy", ".1%"),
+        "lost": number("mean_points_lost", "z.1f"),
+        "worst": number("worst_points_lost", "z.1f"),
+        "gap": number("mean_unlearning_gap", ".2g"),
+        "steps": number("mean_steps", ".1f"),
+        "time": number("mean_elapsed_s", ".2g", " s"),
     }

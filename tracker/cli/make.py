@@ -56,8 +56,7 @@ def say_times(sweep: Swept) -> None:
 
 def came_to(sweep: Swept, max_loss: float) -> list[str]:
     """A table of what the attempts of a sweep came to."""
-    table = table_of(sweep.plan, sweep.done, sweep.test_accuracy, max_loss)
-    return sweep.share.said(sweep.done) + table
+    return table_of(sweep.plan, sweep.done, sweep.test_accuracy, max_loss)
 
 
 def advice(sweep: Swept, max_loss: float) -> list[str]:

@@ -282,24 +282,18 @@ class Sweep(Limited, Repeated):
         "not at all; their final values are always kept.",
         "runs",
     )
-    again: bool = advanced(FLAG, "Do members again that are in the store, and compare them.")
     shard: str | None = advanced(
         text("K/N"), "Do only the K-th of N shares, to be merged later: see 'indelible merge'."
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse a sweep without algorithms, and a share that is done again."""
+        """Refuse a sweep without algorithms."""
         super().check(given, spell)
         _need_algorithms(self.algorithms, spell)
-        if self.shard is not None and self.again:
-            raise UserError(
-                f"{spell('again')} and {spell('shard')} exclude each other: a share does what its "
-                f"store lacks; leave {spell('again')} out, or do the whole sweep again"
-            )
 
     def stopped(self) -> str:
         """How the same command goes on."""
-        return "stopped; the same command does all of it again" if self.again else RESUMES
+        return RESUMES
 
 
 class Predict(Printed, Repeated):

@@ -83,7 +83,7 @@ class Parent:
     @cached_property
     def planned(self) -> set[str]:
         """The keys of all members of a sweep; of the others, the children that are there."""
-        return {*(self.plan.member_keys() if self.plan else self.children)}
+        return {*(self.plan.keys() if self.plan else self.children)}
 
     def is_whole(self, keys: set[str]) -> bool:
         """Whether all of it is there, with these children."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracker.store.read import Reader
 from tracker.store.records import Finished, Kind, Known
 from tracker.store.weights import file_name
 from tracker.sweep.plan import load_plan
-from tracker.sweep.retention import KEEPS, Claim, Retention
+from tracker.sweep.retention import KEEPS, Retention, policies_of, wanted
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
@@ -35,18 +35,21 @@ def unwanted(reader: Reader, changed: Mapping[str, Retention]) -> list[Unwanted]
     Raises Damaged where the plan of a sweep is, so that it is not known what it wants.
     """
     sweeps = reader.of_kind(Kind.SWEEP)
-    claims = [_claim(reader, sweep, changed.get(sweep.run_id)) for sweep in sweeps]
     members = {
         run.tags["key"]: run
         for run in reader.of_kind(Kind.MEMBER)
         if run.status == "FINISHED" and "key" in run.tags
     }
     done = {key: Finished.told(run.run_id, run.tags, run.metrics) for key, run in members.items()}
-    wanted = set[str]().union(*(claim.wanted(done) for claim in claims))
+    kept = set[str]()
+    for sweep in sweeps:
+        key, policy = sweep.tags.get("key"), changed.get(sweep.run_id)
+        plan = load_plan(reader.artifacts, sweep.artifact_uri, sweep.run_id, key)
+        kept |= wanted(plan.planned(), [policy] if policy else policies_of(sweep.tags), done)
     return [
         Unwanted(run.run_id, run.name, _size(reader, run))
         for key, run in sorted(members.items())
-        if key not in wanted and "checkpoint" in run.tags
+        if key not in kept and "checkpoint" in run.tags
     ]
 
 
@@ -61,13 +64,6 @@ def prune(
                 store.untag(sweep_id, tag)
     for run_id in run_ids:
         store.drop_checkpoint(run_id)
-
-
-def _claim(reader: Reader, sweep: Known, policy: Retention | None) -> Claim:
-    key = sweep.tags.get("key")
-    plan = load_plan(reader.artifacts, sweep.artifact_uri, sweep.run_id, key)
-    claim = Claim.of(plan, sweep.tags)
-    return replace(claim, policies=(policy,)) if policy else claim
 
 
 def _size(reader: Reader, run: Known) -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mlflow.entities import Run
@@ -17,18 +17,21 @@ from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
+from tracker.store.blocks import in_blocks
 from tracker.store.records import (
+    AVERAGED,
     KEPT_STEP,
     NOTE,
     PATH,
     VERSIONS,
+    Known,
     Record,
     as_tag,
     code_version,
     milliseconds,
 )
 from tracker.store.weights import file_name
-from tracker.sweep.memory import halved
+from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.notes import member_note
 from tracker.sweep.plan import Plan
 from unlearning import algorithms
@@ -45,6 +48,7 @@ from unlearning.version import VERSION
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
+CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,6 @@ class ChunkRunner:
     clock: Clock
     stop: Callable[[], bool]
     samples: Sequence[int] | None = None
-    fitting: dict[str, int] = field(default_factory=dict)  # see `halved`
 
     def __post_init__(self) -> None:
         self.base = self.base_run.model
@@ -95,7 +98,7 @@ class ChunkRunner:
         self.positions = self.base.dataset.train.positions(samples)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
-        """One record for each member. A chunk for which memory runs out is halved, later ones too.
+        """One record for each member. A chunk for which memory runs out is halved.
 
         Args:
             base: the runner's base model or a replica of it.
@@ -103,8 +106,7 @@ class ChunkRunner:
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """
         algorithm, sample_ids = work
-        compute = partial(self._records, base, algorithm)
-        return halved(compute, sample_ids, algorithm.name, self.fitting)
+        return halved(partial(self._records, base, algorithm), sample_ids, algorithm.name)
 
     def tried(self, base: BaseModel, work: Work) -> list[Record] | Raised:
         """The same; what an algorithm of somebody else's raises is returned, and others go on."""
@@ -115,6 +117,20 @@ class ChunkRunner:
             if self.stop() or (raised.kind, raised.name) != own:
                 raise
             return raised
+
+    def sizes(self, kept: Mapping[str, str], room: float) -> dict[str, int]:
+        """How many members of each algorithm a worker computes at a time, by its name.
+
+        Args:
+            kept: the sizes of the chunks when the sweep was begun, on which last bits depend: there
+                are no larger ones. room: bytes that the chunk of one worker may take.
+        """
+        found = dict[str, int]()
+        for algorithm in self.plan.algorithms:
+            name, remaining = algorithm.name, self.plan.remaining_count
+            size = chunk_size(self.base, algorithm, self.executions[name], remaining, room)
+            found[name] = min(size, int(kept.get(name, size)))
+        return found
 
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
@@ -150,7 +166,8 @@ class ChunkRunner:
                         checkpoint = self._checkpoint(unlearned.state_of(member))
                         tags[member] |= checkpoint.tags
                         files[member] = checkpoint.file
-        took = _own_times(milliseconds() - started, unlearned.elapsed_s.tolist())
+        own = unlearned.elapsed_s.tolist()  # of the steps; all other time is shared out evenly
+        rest = max(0.0, (milliseconds() - started) / 1000 - sum(own)) / len(own)
         return [
             Record(
                 name=f"{algorithm.name}-{sample_id:05d}",
@@ -166,7 +183,7 @@ class ChunkRunner:
                 histories=histories[member],
                 artifacts=files[member],
                 started_ms=started,
-                ended_ms=started + took[member],
+                ended_ms=started + round(1000 * (own[member] + rest)),
             )
             for member, sample_id in enumerate(sample_ids)
         ]
@@ -211,15 +228,32 @@ def executions_of(sweep: Run) -> dict[str, Execution]:
     return {name: Execution(how) for name, how in said.items()}
 
 
-def _own_times(chunk_ms: int, elapsed_s: Sequence[float]) -> list[int]:
-    """How long each member took, in milliseconds; together they take as long as their chunk.
+def whole_chunks(
+    plan: Plan, blocks: Iterable[Work], sizes: Mapping[str, int], keys: Collection[str]
+) -> Iterator[Work]:
+    """The chunks of a sweep that have any member of these keys: last bits depend on who is in one.
 
     Args:
-        chunk_ms: from the first step to the last factor.
-        elapsed_s: of each member, its share of the steps; what is left is shared out evenly.
+        blocks: of the sweep's members. sizes: of the chunks of each algorithm.
     """
-    rest = max(0.0, chunk_ms / 1000 - sum(elapsed_s)) / len(elapsed_s)
-    return [round(1000 * (own + rest)) for own in elapsed_s]
+    for algorithm, block in blocks:
+        for some in in_blocks(block, sizes[algorithm.name]):
+            if any(plan.key(algorithm, sample) in keys for sample in some):
+                yield algorithm, some
+
+
+def is_the_same(before: Known, record: Record) -> bool:
+    """Whether a member came to the weights that its run already has.
+
+    Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
+    final values of the curves have to be equal.
+    """
+    if (sha256 := before.tags.get("weights_sha256")) is not None:
+        return sha256 == record.tags["weights_sha256"]
+    steps = AVERAGED["steps"]
+    return before.metrics.get(steps) == record.metrics.get(steps) and all(
+        before.metrics.get(point.key) == point.value for point in record.final
+    )
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:

@@ -6,12 +6,13 @@ evaluated as in the sweep, so that the numbers are the same. Those of cost come 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from mlflow.entities import Run
@@ -22,23 +23,25 @@ from factors.evaluation import Chunk, not_kept
 from factors.family import Family, post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.workers import THREADS, Engine, Stop
+from tracker.base.workers import THREADS, Clock, Engine, Stop
 from tracker.store import extremes
 from tracker.store.blocks import in_blocks
-from tracker.store.files import Artifacts
 from tracker.store.records import (
     AVERAGED,
     KEPT_STEP,
     MEASURED_AT,
+    VERSIONS,
+    Finished,
     Known,
     Measured,
     milliseconds,
+    read_tag,
 )
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import IN_FLIGHT, Store
-from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
-from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
-from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
+from tracker.sweep.chunks import CHUNKS, ChunkRunner, executions_of, is_the_same, whole_chunks
+from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved, workers_within
+from tracker.sweep.plan import KeptPlan, Plan, add_to_catalog, finished_of
 from tracker.sweep.summary import aggregates
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
@@ -50,7 +53,127 @@ from unlearning.outcome import Status, Unlearned
 WRITTEN = 500  # members that are written at a time where none is evaluated
 
 Progress = Callable[[int, str], None]
-State = Mapping[str, Tensor]  # parameters and buffers
+Families = tuple[Family, ...]
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A member that lacks the values of families, or has them of another version.
+
+    Attributes:
+        measurable: those that can be measured of what is kept. unmeasurable: those that could be if
+            there were a checkpoint, or histories.
+    """
+
+    algorithm: str
+    sample: int
+    key: str
+    member: Finished
+    measurable: Families
+    unmeasurable: Families
+
+
+@dataclass
+class Outcome:
+    """What measuring came to.
+
+    Attributes:
+        current: members that lacked nothing. measured: members that were written.
+        recomputed: members that were unlearned again, and written.
+        lacking: members of which something cannot be measured, for their weights or their
+            histories are not kept.
+        lost: why others cannot be measured, such as for damaged checkpoints.
+    """
+
+    current: int = 0
+    measured: int = 0
+    recomputed: int = 0
+    lacking: list[Lacking] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def said(self) -> Iterator[str]:
+        """What the user has to know, a line each."""
+        if self.lacking:
+            counts = Counter(family.name for m in self.lacking for family in m.unmeasurable)
+            some = ", ".join(f"{name} of {count}" for name, count in counts.items())
+            yield (
+                f"{len(self.lacking)} members keep no checkpoint or histories, and lack {some}: "
+                "'indelible measure --recompute' unlearns them again"
+            )
+        if self.lost:
+            yield f"{len(self.lost)} members cannot be measured; of the first: {self.lost[0]}"
+
+
+def lacking(
+    base: BaseModel,
+    planned: Mapping[str, Mapping[str, int]],
+    done: Mapping[str, Finished],
+    families: Sequence[Family],
+) -> list[Lacking]:
+    """The members that lack values of some families, in the order of the plan.
+
+    Args:
+        planned: by algorithm, the keys of its members with the samples.
+    """
+    expected: dict[int, dict[str, str]] = {}
+    found = []
+    for algorithm, keys in planned.items():
+        for key, sample in keys.items():
+            if (member := done.get(key)) is None:
+                continue
+            if sample not in expected:
+                expected[sample] = versions(families, base.companions, sample)
+            now, told = expected[sample], read_tag(member.versions)
+            has_weights = member.has_checkpoint or member.status == Status.ALREADY_WRONG
+            ways: dict[bool, list[Family]] = {True: [], False: []}
+            for family in families:
+                if told.get(family.key) != now[family.key]:
+                    looks_at_kept = has_weights or family.phase == "pre" or family.is_logged
+                    lacks_history = family.of_histories and not member.has_histories
+                    ways[looks_at_kept and not lacks_history].append(family)
+            if ways[True] or ways[False]:
+                each = tuple(ways[True]), tuple(ways[False])
+                found.append(Lacking(algorithm, sample, key, member, *each))
+    return found
+
+
+def measure_sweep(
+    store: Store,
+    base_run: BaseRun,
+    sweep: Run,
+    plan: KeptPlan,
+    families: Sequence[Family],
+    engine: Engine = THREADS,
+    bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(
+        lambda members, doing: None
+    ),
+    again: bool = False,
+) -> Outcome:
+    """Measure what members of a sweep that is in the store lack, and bring its run up to date.
+
+    Args:
+        families: whose factors.
+        bar: is given how many members lack something, and gives who is told of progress.
+        again: whether members of which nothing is kept are unlearned again.
+    """
+    add_to_catalog(store, sweep, map(factors.described, factors.columns(families)))
+    done = finished_of(store, plan)
+    members = lacking(base_run.model, plan.planned(), done, families)
+    outcome = Outcome()
+    if members:
+        with bar(len(members)) as progress:
+            outcome = measure(store, base_run, members, plan.remaining_count, engine, progress)
+        if again and outcome.lacking:
+            with bar(len(outcome.lacking)) as progress:
+                _recompute(store, base_run, sweep, plan, outcome, engine, progress)
+        planned, done = plan.planned(), finished_of(store, plan)
+        if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
+            extremes.tag_members(store, sweep.info.run_id, planned, done)
+        metrics = aggregates(planned, done, base_run.test_accuracy)
+        if store.note_metrics(sweep.info.run_id, metrics):
+            store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
+    outcome.current = len(done) - len(members)
+    return outcome
 
 
 def measure(
@@ -88,41 +211,109 @@ def measure(
     one, room = evaluation(base, remaining_count), engine.room(base)
     with engine.pool(base, stop, max(1, int(room // (one.member + one.once)))) as pool:
         size = max(1, min(LARGEST_CHUNK, one.members_within(room / pool.count)))
-        for chunk, results in pool.map(measurer.measured, _chunks(store, todo, size)):
-            measured = [result for result in results if isinstance(result, Measured)]
-            outcome.lost += [str(result) for result in results if isinstance(result, UserError)]
-            outcome.measured += store.add_factors(measured)
+        chunks = _chunks(store, todo, size, outcome.lost)
+        for chunk, found in pool.map(measurer.measured, chunks):
+            if isinstance(found, str):
+                outcome.lost += [found] * len(chunk)
+            else:
+                outcome.measured += store.add_factors(found)
             progress(len(chunk), chunk[0].lacking.algorithm)
     return outcome
 
 
-class _Member(NamedTuple):
-    """A member that lacks something, with what the store has of it.
+def _recompute(
+    store: Store,
+    base_run: BaseRun,
+    sweep: Run,
+    kept: KeptPlan,
+    outcome: Outcome,
+    engine: Engine,
+    progress: Progress,
+) -> None:
+    """Unlearn the samples again whose members are lacking something, and measure it.
 
-    Attributes:
-        checkpoint: the file, if it is needed; None where nothing was run. Or why it is lost.
+    It is written where a member comes to the same weights as before; other runs are left alone.
+
+    Args:
+        outcome: is told what came of it.
+
+    Raises UserError where this version of the code would not do the same, or memory has no room.
     """
+    by_key = {member.key: member for member in outcome.lacking}
+    names = {member.algorithm for member in outcome.lacking}
+    plan = Plan.on(
+        base_run,
+        [algorithms.get(n).from_text(own) for n, own in kept.settings.items() if n in names],
+        kept.sample_ids,
+        int(sweep.data.params["seed"]),
+        kept.name,
+        kept.remaining_count,
+        families=dict.fromkeys(f for m in outcome.lacking for f in m.unmeasurable),
+    )
+    for name, digest in plan.digests.items():
+        if digest != kept.digests[name]:
+            raise UserError(
+                f"the members of {name} in sweep {sweep.info.run_id} were made by another version "
+                "of the engine or the algorithm, and would come out otherwise: delete their runs "
+                "and call the sweep again, or measure without --recompute"
+            )
+    base, stop = base_run.model, Stop()
+    runner = ChunkRunner(base_run, plan, executions_of(sweep), {}, True, Clock(), stop.is_set)
+    most, room = workers_within(base, plan.algorithms, plan.remaining_count, engine.room(base))
+    with engine.pool(base, stop, most) as pool:
+        sizes = runner.sizes(read_tag(sweep.data.tags.get(CHUNKS, "")), room / pool.count)
+        blocks = [(algorithm, [*plan.sample_ids]) for algorithm in plan.algorithms]
+        work = whole_chunks(plan, blocks, sizes, by_key.keys())
+        for (algorithm, _), records in pool.map(runner.records, work):
+            own, found = [record for record in records if record.key in by_key], list[Measured]()
+            ids = [by_key[record.key].member.run_id for record in own]
+            runs = {run.run_id: run for run in store.logged(ids, ())}
+            for run_id, record in zip(ids, own, strict=True):
+                families, run = by_key[record.key].unmeasurable, runs.get(run_id)
+                if run is None or not is_the_same(run, record):
+                    outcome.lost.append(f"{record.name} comes to other weights here")
+                    continue
+                columns = [column.metric for column in factors.columns(families)]
+                values = {name: record.metrics.get(name, math.nan) for name in columns}
+                now, checkpoint = read_tag(record.tags[VERSIONS]), run.tags.get("checkpoint")
+                versions = {family.key: now[family.key] for family in families}
+                found.append(Measured(run_id, values, versions, checkpoint))
+            outcome.recomputed += store.add_factors(found)
+            progress(len(own), algorithm.name)
+    outcome.lacking = []
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member that lacks something, its run, and its checkpoint where one is needed."""
 
     lacking: Lacking
     run: Known
-    checkpoint: bytes | UserError | None
+    checkpoint: bytes | None
 
 
-def _read(artifacts: Artifacts, lacking: Lacking, run: Known) -> _Member:
-    if all(f.phase == "pre" or f.is_logged for f in lacking.measurable):
-        return _Member(lacking, run, None)
-    try:
-        return _Member(lacking, run, read_checkpoint(artifacts, run.artifact_uri, run.tags))
-    except UserError as damage:
-        return _Member(lacking, run, damage)
-
-
-def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[list[_Member]]:
+def _chunks(
+    store: Store, members: Sequence[Lacking], size: int, lost: list[str]
+) -> Iterator[list[_Member]]:
     """Members of one algorithm that lack the same, in chunks, with what the store has of them.
 
     Those of a chunk have histories, or none of them has. They are read here, since whoever computes
     may be on a machine that cannot.
+
+    Args:
+        lost: is told why a checkpoint cannot be read.
     """
+
+    def read(member: Lacking, run: Known) -> _Member | None:
+        if all(f.phase == "pre" or f.is_logged for f in member.measurable):
+            return _Member(member, run, None)
+        try:
+            uri, tags = run.artifact_uri, run.tags
+            return _Member(member, run, read_checkpoint(store.artifacts, uri, tags))
+        except UserError as damage:
+            lost.append(str(damage))
+            return None
+
     alike: dict[tuple[str, Families, bool], list[Lacking]] = {}
     for member in members:
         same = (member.algorithm, member.measurable, member.member.has_histories)
@@ -130,13 +321,12 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[lis
     for (_, families, _), some in alike.items():
         evaluated = any(f.phase == "post" for f in families)
         for block in in_blocks(some, size if evaluated else WRITTEN):
-            run_ids = [lacking.member.run_id for lacking in block]
-            logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
-            there = [member for member in block if member.member.run_id in logged]
-            runs = [logged[member.member.run_id] for member in there]
-            if runs:
-                with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                    yield list(pool.map(partial(_read, store.artifacts), there, runs))
+            by_id = {member.member.run_id: member for member in block}
+            runs = store.logged([*by_id], factors.HISTORIES)
+            with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                read_now = pool.map(read, [by_id[run.run_id] for run in runs], runs)
+                if chunk := [member for member in read_now if member is not None]:
+                    yield chunk
 
 
 @dataclass(frozen=True)
@@ -153,100 +343,65 @@ class _Measurer:
     pre: Mapping[int, Mapping[str, float]]
     stop: Callable[[], bool]
 
-    def measured(self, base: BaseModel, work: list[_Member]) -> list[Measured | UserError]:
-        """For each member what is to be written, or why it cannot be measured."""
+    def measured(self, base: BaseModel, work: list[_Member]) -> list[Measured] | str:
+        """What is to be written of members, or why they cannot be measured."""
         if self.stop():
             raise Stopped
-        results: list[Measured | UserError] = []
-        whole: list[tuple[_Member, State]] = []
-        for member in work:
-            content, what = member.checkpoint, f"the checkpoint of {member.run.run_id}"
-            try:
-                if isinstance(content, UserError):
-                    raise content
-                state = decode(self.base_run.weights, content, what) if content else {}
-                whole.append((member, state))
-            except UserError as damage:
-                results.append(damage)
-        if not whole:
-            return results
         try:
-            compute = partial(self._measured, base)
-            return results + halved(compute, whole, work[0].lacking.algorithm)
-        except UserError as error:  # the algorithm is not installed
-            return results + [error] * len(whole)
+            return halved(partial(self._measured, base), work, work[0].lacking.algorithm)
+        except UserError as error:  # the algorithm is not installed, or a factor refuses
+            return str(error)
 
-    def _measured(
-        self, base: BaseModel, members: list[tuple[_Member, State]]
-    ) -> list[Measured | UserError]:
-        runs, first = [member.run for member, _ in members], members[0][0].lacking
-        columns, failed = dict[str, list[float]](), dict[str, UserError]()
-        post = [f for f in first.measurable if f.phase == "post"]
-        if post:
-            samples = [member.lacking.sample for member, _ in members]
-            positions = base.dataset.train.positions(samples).to(base.device)
-            unlearned = _restored(base, first.algorithm, runs, [state for _, state in members])
-            chunk = Chunk(base, positions, unlearned, base.some(self.remaining_count))
-            for family in post:
-                try:
-                    found = post_values(chunk, [family])
-                except UserError as error:
-                    failed[family.key] = error
-                else:
-                    columns |= {name: values.tolist() for name, values in found.items()}
-        families = [f for f in first.measurable if f.key not in failed]
-        metrics = {c.name: c.metric for family in families for c in family.columns}
-        written: list[Measured | UserError] = []
-        if failed:
-            name, why = next(iter(failed.items()))
-            written += [UserError(f"{name} of {run.run_id}: {why}") for run in runs]
-        for row, (member, _) in enumerate(members) if families else ():
+    def _measured(self, base: BaseModel, members: list[_Member]) -> list[Measured]:
+        families, values = members[0].lacking.measurable, dict[str, list[float]]()
+        if any(family.phase == "post" for family in families):
+            found = post_values(self._restored(base, members), families)
+            values = {name: column.tolist() for name, column in found.items()}
+        columns, results = factors.columns(families), list[Measured]()
+        for row, member in enumerate(members):
             sample, run = member.lacking.sample, member.run
-            values = {**self.pre.get(sample, {}), **{n: c[row] for n, c in columns.items()}}
-            own = {metric: values[name] for name, metric in metrics.items()}
+            own = {**self.pre.get(sample, {}), **{n: column[row] for n, column in values.items()}}
+            metrics = {column.metric: own[column.name] for column in columns}
             now = versions(families, base.companions, sample)
-            written.append(Measured(run.run_id, own, now, run.tags.get("checkpoint")))
-        return written
+            results.append(Measured(run.run_id, metrics, now, run.tags.get("checkpoint")))
+        return results
 
+    def _restored(self, base: BaseModel, members: Sequence[_Member]) -> Chunk:
+        """What unlearning came to, from what is kept of it.
 
-def _restored(
-    base: BaseModel, algorithm: str, runs: Sequence[Known], states: Sequence[State]
-) -> Unlearned:
-    """What unlearning came to, from what is kept of it.
-
-    Args:
-        runs: all of them with histories, or none: whoever looks at these is told so then.
-        states: parameters and buffers of each member; empty where there is no checkpoint.
-
-    Raises UserError for an algorithm that is not installed.
-    """
-    of, start = algorithms.get(algorithm), base.state
-    before = {name: tensor.cpu() for name, tensor in start.items()}
-    whole = [{name: state.get(name, before[name]) for name in before} for state in states]
-    changed = [{n for n in before if not torch.equal(state[n], before[n])} for state in whole]
-    buffers = sorted(set().union(*changed) - base.params.keys())
-    stacked = {}
-    for name in (*base.params, *buffers):
-        # In the memory format that the engine gives it: that decides how sums are rounded.
-        stacked[name] = stacked_copies(start[name], len(whole), channels_last=True)
-        for member, state in zip(stacked[name], whole, strict=True):
-            member.copy_(state[name])
-    steps = [int(run.metrics.get(AVERAGED["steps"], 0)) for run in runs]
-    kept = [int(r.tags.get(KEPT_STEP, s)) for r, s in zip(runs, steps, strict=True)]
-    prob, loss = (_curve(runs, name) for name in factors.HISTORIES)
-    return Unlearned(
-        params={name: stacked[name] for name in base.params},
-        buffers={name: stacked[name] for name in buffers},
-        status=[Status(run.tags["status"]) for run in runs],
-        steps=torch.tensor(steps),
-        kept=torch.tensor(kept),
-        elapsed_s=_numbers(runs, AVERAGED["elapsed_s"]),
-        forget_prob=prob,
-        forget_loss=loss,
-        moved=torch.tensor([bool(names) for names in changed]),
-        details={name: _numbers(runs, f"{algorithm}/{name}").float() for name in of.logged},
-        is_exact=of.is_exact,
-    )
+        Raises UserError for an algorithm that is not installed.
+        """
+        runs, start = [member.run for member in members], base.state
+        of = algorithms.get(members[0].lacking.algorithm)
+        before = {name: tensor.cpu() for name, tensor in start.items()}
+        weights, files = self.base_run.weights, [member.checkpoint for member in members]
+        whole = [before | (decode(weights, file) if file else {}) for file in files]
+        changed = [{n for n in before if not torch.equal(state[n], before[n])} for state in whole]
+        buffers = sorted(set().union(*changed) - base.params.keys())
+        stacked = {}
+        for name in (*base.params, *buffers):
+            # In the memory format that the engine gives it: that decides how sums are rounded.
+            stacked[name] = stacked_copies(start[name], len(whole), channels_last=True)
+            for copy, state in zip(stacked[name], whole, strict=True):
+                copy.copy_(state[name])
+        steps = [int(run.metrics.get(AVERAGED["steps"], 0)) for run in runs]
+        kept = [int(r.tags.get(KEPT_STEP, s)) for r, s in zip(runs, steps, strict=True)]
+        prob, loss = (_curve(runs, name) for name in factors.HISTORIES)
+        unlearned = Unlearned(
+            params={name: stacked[name] for name in base.params},
+            buffers={name: stacked[name] for name in buffers},
+            status=[Status(run.tags["status"]) for run in runs],
+            steps=torch.tensor(steps),
+            kept=torch.tensor(kept),
+            elapsed_s=_numbers(runs, AVERAGED["elapsed_s"]),
+            forget_prob=prob,
+            forget_loss=loss,
+            moved=torch.tensor([bool(names) for names in changed]),
+            details={name: _numbers(runs, f"{of.name}/{name}").float() for name in of.logged},
+            is_exact=of.is_exact,
+        )
+        positions = base.dataset.train.positions([member.lacking.sample for member in members])
+        return Chunk(base, positions.to(base.device), unlearned, base.some(self.remaining_count))
 
 
 def _numbers(runs: Sequence[Known], metric: str) -> Tensor:
@@ -258,44 +413,6 @@ def _numbers(runs: Sequence[Known], metric: str) -> Tensor:
 def _curve(runs: Sequence[Known], name: str) -> Tensor:
     """A history of K members, (K, most steps) float64; NaN past a member's last step."""
     if not all(run.histories for run in runs):
-        return not_kept()
+        return not_kept()  # of none in a chunk
     values = [torch.tensor(run.histories.get(name, []), dtype=torch.float64) for run in runs]
     return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=torch.nan)
-
-
-def measure_sweep(
-    store: Store,
-    base_run: BaseRun,
-    sweep: Run,
-    plan: KeptPlan,
-    families: Sequence[Family],
-    engine: Engine = THREADS,
-    bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(
-        lambda members, doing: None
-    ),
-) -> Outcome:
-    """Measure what members of a sweep that is in the store lack, and bring its run up to date.
-
-    Args:
-        families: whose factors.
-        bar: is given how many members lack something, and gives who is told of progress.
-    """
-    add_to_catalog(store, sweep, map(factors.described, factors.columns(families)))
-    done = finished_of(store, plan)
-    members = lacking(base_run.model, plan.planned(), done, families)
-    outcome = Outcome()
-    if members:
-        with bar(len(members)) as progress:
-            outcome = measure(store, base_run, members, plan.remaining_count, engine, progress)
-        sum_up(store, sweep, plan, base_run.test_accuracy)
-    outcome.current = len(done) - len(members)
-    return outcome
-
-
-def sum_up(store: Store, sweep: Run, plan: KeptPlan, test_accuracy: float) -> None:
-    """Bring the aggregates of a sweep's run up to date; test_accuracy: the base model's."""
-    planned, done = plan.planned(), finished_of(store, plan)
-    if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
-        extremes.tag_members(store, sweep.info.run_id, planned, done)
-    if store.note_metrics(sweep.info.run_id, aggregates(planned, done, test_accuracy)):
-        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))

@@ -73,7 +73,7 @@ def sweep_note(
         children: link to the UI's table of the child runs. done: the members, by key.
     """
     names, samples = [*plan.settings], len(plan.sample_ids)
-    kept = {done[key].has_histories for key in plan.member_keys() if key in done}
+    kept = {done[key].has_histories for key in done.keys() & plan.keys()}
     return TEMPLATES.get_template("sweep_note.md.j2").render(
         samples=counted(samples, "training sample"),
         algorithms=counted(len(names), "algorithm"),
@@ -117,7 +117,6 @@ def member_note(
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
-        "--again",
     ]
     within = f"within {counted(steps, 'step')}"
     return TEMPLATES.get_template("member_note.md.j2").render(

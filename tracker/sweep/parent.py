@@ -102,8 +102,7 @@ def found(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> str:
     if asked is not None and set(how.values()) != {str(asked)}:
         said = ", ".join(f"{name} {execution}" for name, execution in how.items())
         raise UserError(
-            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
-            "or begin another sweep with --name, which does members anew with --again"
+            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out"
         )
     uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
     try:
@@ -131,12 +130,12 @@ def close(
     base = store.run(sweep.data.params["base_run_id"])
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, sweep_id, sweep.data.tags.get("key"))
     planned, experiment_id = plan.planned(), sweep.info.experiment_id
-    if {*plan.member_keys()} <= done.keys():
+    if {*plan.keys()} <= done.keys():
         extremes.tag_members(store, sweep_id, planned, done)
         store.discard_half_written(sweep_id)
     views.add(store, experiment_id, sweep_id)
     outcome = aggregates(planned, done, test_accuracy)
     children = views.link(experiment_id, sweep_id)
     note = sweep_note(sweep, base, test_accuracy, plan, outcome, children, done)
-    begins = tell(store, sweep_id, share, plan.member_keys(), done)
+    begins = tell(store, sweep_id, share, plan.keys(), done)
     store.close_sweep(sweep_id, outcome, begins + note, ended_ms)
