@@ -23,8 +23,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.opening import open_store
 from tracker.studies.tune import Found, tasks, tune
-from tracker.sweep.choosing import draw_to_try
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.trials import attempts
 from unlearning.algorithm import Algorithm
 

@@ -13,9 +13,8 @@ from tracker.base import base_models
 from tracker.cli import run
 from tracker.store.opening import open_store
 from tracker.store.records import Finished, Kind
-from tracker.sweep.choosing import choose_samples, draw_samples, misclassified
+from tracker.sweep.choosing import choose_samples, configure, draw_samples, misclassified
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
 from tracker.sweep.summary import after_sweep, before_sweep
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError

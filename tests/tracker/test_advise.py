@@ -16,9 +16,9 @@ from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
 from tracker.studies.predict import Prediction
 from tracker.studies.predicted import Predicted, as_table
+from tracker.sweep.choosing import configure
 from tracker.sweep.plan import Plan
 from tracker.sweep.planning import default_name
-from tracker.sweep.settings import configure
 
 NAMES = ("ga", "neggrad", "salun")
 ACCURACY = 0.9

@@ -32,14 +32,12 @@ from tracker.store.records import Kind
 from tracker.store.weights import file_name
 from tracker.store.write import Store
 from tracker.sweep import sweep
-from tracker.sweep.choosing import draw_samples
+from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.options import Options
 from tracker.sweep.parent import parent_record
-from tracker.sweep.plan import PLAN, Plan, read_plan
+from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
 from unlearning.base_model import BaseModel
-from unlearning.errors import UserError
 from unlearning.execution import Execution
 
 SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "stacked")
@@ -136,22 +134,6 @@ def test_prune_lets_go_of_what_no_sweep_wants(
     assert kept(store) == set()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--sweep", "latest"), "both"),
-        (("--sweep", "nope", "--checkpoints", "none"), "no sweep 'nope'"),
-        (("--sweep", "latest", "--checkpoints", "some"), "hardest:K"),
-    ],
-)
-def test_prune_refuses(
-    folder: Path, indelible: Indelible, arguments: tuple[str, ...], said: str
-) -> None:
-    assert indelible(folder, *SWEEPS, "--samples", 1).code == 0
-    answer = indelible(folder, "prune", *arguments)
-    assert (answer.code, answer.out, said in answer.err) == (2, "", True)
-
-
 def test_prune_looks_again_after_the_answer(
     store: SqlStore, folder: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,36 +219,6 @@ def test_many_writers_of_the_same_members_at_once(tmp_path: Path) -> None:
         assert [file.path for file in store.client.list_artifacts(run_id)] == [name]
         content = store.artifacts.read(run.info.artifact_uri, name)
         assert sha256(content or b"").hexdigest() == tag
-
-
-def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
-    store: SqlStore, folder: Path, indelible: Indelible
-) -> None:
-    bases, started = [base_of(store) for _ in range(3)], threading.Barrier(3)
-    plan = planned(bases[0], 2)
-    options = Options(execution=Execution.SEQUENTIAL, engine=Threads(1))
-
-    def begin(base: BaseRun) -> str | None:
-        own = opened(SqlStore, folder)
-        real = own.begin_sweep
-
-        def all_at_once(*arguments: Any) -> str:
-            started.wait()
-            return real(*arguments)
-
-        own.begin_sweep = all_at_once  # type: ignore[assignment, method-assign]
-        try:
-            return sweep.run(own, base, plan, options)
-        except UserError as told:  # another one drives it
-            assert "drives sweep" in str(told)  # noqa: PT017 - it may succeed as well
-            return None
-
-    with ThreadPoolExecutor(3) as pool:
-        (sweep_id,) = {*pool.map(begin, bases)} - {None}
-    assert sweep_id is not None
-    uri = store.run(sweep_id).info.artifact_uri
-    assert read_plan(store.artifacts.read(uri, PLAN), sweep_id, plan.sweep_key).name == plan.name
-    assert is_sound(folder, indelible)
 
 
 def test_pre_factors_of_two_processes_are_both_kept(

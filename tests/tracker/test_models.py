@@ -22,7 +22,7 @@ from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.store.weights import read_checkpoint, read_weights
 from tracker.store.write import Store
-from tracker.sweep.settings import configure
+from tracker.sweep.choosing import configure
 from unlearning import algorithms, datasets, models
 from unlearning.checkpoints import decode
 from unlearning.outcome import Status

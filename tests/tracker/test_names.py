@@ -12,8 +12,8 @@ import factors
 from tests.tracker.conftest import Indelible
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
+from tracker.sweep.choosing import configure
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError

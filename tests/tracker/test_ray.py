@@ -35,10 +35,10 @@ from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
+from tracker.sweep.choosing import configure
 from tracker.sweep.measuring import lacking, measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution

@@ -19,11 +19,10 @@ from tracker.base.workers import Clock
 from tracker.store.records import AVERAGED, Kind
 from tracker.store.write import Store
 from tracker.sweep import sweep
-from tracker.sweep.choosing import draw_samples
+from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, read_plan
-from tracker.sweep.settings import configure
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution

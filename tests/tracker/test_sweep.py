@@ -16,13 +16,12 @@ from tracker.store.bulk import SqlStore
 from tracker.store.records import Finished, Kind
 from tracker.store.write import Store
 from tracker.sweep import chunks, parent, sweep
-from tracker.sweep.choosing import draw_samples
+from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.memory import halved
 from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan, as_file, read_plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import configure
 from tracker.sweep.summary import aggregates
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.execution import Execution

@@ -230,12 +230,6 @@ def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
     assert answer.code == 0, answer.err
     assert "retrain has nothing to search" in answer.err
     assert f"w.toml {' '.join(given)} --samples 100" in answer.err
-    sweep = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset", path)
-    assert "tuned for another base model" not in indelible(store, *sweep).err  # the same weights
-    small = ("train", "--arch", "mlp", "--epochs", 1, "--train-samples", 50)
-    assert indelible(other, *small).code == 0
-    forecast = ("predict", "--algorithm", "ga", "--samples", 1, "--preset", path)
-    assert "; it was tuned for another base model" in indelible(other, *forecast).err
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {

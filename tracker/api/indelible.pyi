@@ -287,8 +287,7 @@ class Store:
             model: Measure samples of a base model instead.
             samples: Of the base model: all, or N drawn by seed 0.
             factor: Only the family of this factor. Default: all.
-            recompute: Unlearn members again that have no checkpoint, or no histories, to
-                measure.
+            recompute: Unlearn members again that have no checkpoint, keep it, and measure.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
             engine: Who computes: threads of this process, or the nodes of a Ray cluster.

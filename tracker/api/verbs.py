@@ -45,7 +45,7 @@ from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan, load_plan
 from tracker.sweep.planning import plans as plans_of
 from tracker.sweep.retention import Retention
-from tracker.sweep.shards import Shard, Share
+from tracker.sweep.shards import SHARD, Shard, Share
 from tracker.sweep.summary import after_sweep
 from tracker.sweep.sweep import run as run_plan
 from unlearning import presets
@@ -316,9 +316,15 @@ def _of_sweeps(
         params, run_id = run.data.params, run.info.run_id
         plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
         base_run = load(params["base_run_id"], params.get("precision", "float32"))
-        bar = partial(place.progress, f"measuring {run.info.run_name}")
-        how = (engine, bar, command.recompute)
-        outcome = measure_sweep(store, base_run, run, plan, families, *how)
+        bar, again = partial(place.progress, f"measuring {run.info.run_name}"), 0
+        outcome = measure_sweep(store, base_run, run, plan, families, engine, bar)
+        if command.recompute and outcome.lacking:
+            if SHARD in run.data.tags or run.info.status != "FINISHED":
+                raise UserError(f"sweep {run_id} is not whole: first do what it lacks")
+            again = len(outcome.lacking)
+            options = Options(engine=engine, retention=Retention("all"))
+            run_sweep(place, store, base_run, Plan.again(base_run, run, plan, families), options)
+            outcome.lacking = measure_sweep(store, base_run, run, plan, families).lacking
         for line in outcome.said():
             place.say(line)
         return {
@@ -326,7 +332,7 @@ def _of_sweeps(
             "name": run.info.run_name,
             "up_to_date": outcome.current,
             "measured": outcome.measured,
-            "recomputed": outcome.recomputed,
+            "recomputed": again - len(outcome.lacking) if again else 0,
             "not_kept": len(outcome.lacking),
             "lost": len(outcome.lost),
         }

@@ -495,7 +495,7 @@ class Measure(Printed, Computing, Named):
     )
     factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
     recompute: bool = option(
-        FLAG, "Unlearn members again that have no checkpoint, or no histories, to measure."
+        FLAG, "Unlearn members again that have no checkpoint, keep it, and measure."
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:

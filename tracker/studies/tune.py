@@ -33,8 +33,8 @@ from tracker.store.records import NOTE, Kind, Record, as_tag, sha256_of, this_pr
 from tracker.store.write import PROCESS, Store
 from tracker.studies.study import at_work, begun
 from tracker.studies.trials import FIRST, MEASURED, Trials, as_words
+from tracker.sweep.choosing import configure
 from tracker.sweep.memory import workers_within
-from tracker.sweep.settings import configure
 from tracker.sweep.trials import ENOUGH, SEEN, Trial
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,6 @@ from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
-from tracker.store.blocks import in_blocks
 from tracker.store.records import (
     AVERAGED,
     KEPT_STEP,
@@ -135,7 +134,7 @@ class ChunkRunner:
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
     ) -> list[Record]:
-        started, plan = milliseconds(), self.plan
+        started, plan, train = milliseconds(), self.plan, self.base.dataset.train
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
         with self.clock.of("compute"):
@@ -154,92 +153,65 @@ class ChunkRunner:
         metrics = {self.metrics[name]: values.tolist() for name, values in columns.items()}
         for name, values in unlearned.details.items():
             metrics[f"{algorithm.name}/{name}"] = values.tolist()
-        tags = [
-            self._tags(algorithm, *each, unlearned, member)
-            for member, each in enumerate(zip(sample_ids, positions.tolist(), strict=True))
-        ]
-        files: list[Mapping[str, bytes]] = [{} for _ in sample_ids]
-        if self.checkpoints:
-            with self.clock.of("checkpoints"):
-                for member, status in enumerate(unlearned.status):
-                    if status is not Status.ALREADY_WRONG:  # else nothing was run
-                        checkpoint = self._checkpoint(unlearned.state_of(member))
-                        tags[member] |= checkpoint.tags
-                        files[member] = checkpoint.file
+        checkpoints = [self._checkpoint(unlearned, member) for member in range(len(sample_ids))]
         own = unlearned.elapsed_s.tolist()  # of the steps; all other time is shared out evenly
         rest = max(0.0, (milliseconds() - started) / 1000 - sum(own)) / len(own)
-        return [
-            Record(
-                name=f"{algorithm.name}-{sample_id:05d}",
-                params={  # no setting may have one of these names: `PARAMS`
-                    "algorithm": algorithm.name,
-                    "seed": plan.seed,
-                    "engine_version": VERSION,
-                    "precision": plan.precision,
-                    **algorithm.settings(),
-                },
-                tags=tags[member],
-                metrics={n: v[member] for n, v in metrics.items() if not math.isnan(v[member])},
-                histories=histories[member],
-                artifacts=files[member],
-                started_ms=started,
-                ended_ms=started + round(1000 * (own[member] + rest)),
+        records = []
+        for member, sample_id in enumerate(sample_ids):
+            position = int(positions[member])
+            status, path = unlearned.status[member], train.path_of(sample_id)
+            kept, last = int(unlearned.kept[member]), int(unlearned.steps[member])
+            note = member_note(self.base_run, plan, algorithm, sample_id, status, last, kept)
+            records.append(
+                Record(
+                    name=f"{algorithm.name}-{sample_id:05d}",
+                    params={  # no setting may have one of these names: `PARAMS`
+                        "algorithm": algorithm.name,
+                        "seed": plan.seed,
+                        "engine_version": VERSION,
+                        "precision": plan.precision,
+                        **algorithm.settings(),
+                    },
+                    tags={
+                        "sample_id": str(sample_id),
+                        "split_position": str(position),
+                        "label": str(int(train.labels[position])),
+                        **({} if path is None else {PATH: path}),
+                        "status": str(status),
+                        "key": plan.key(algorithm, sample_id),
+                        "code_version": code_version(),
+                        VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
+                        **({} if kept == last else {KEPT_STEP: str(kept)}),
+                        **plan.providers_of([algorithm]),
+                        NOTE: note,
+                        **checkpoints[member].tags,
+                    },
+                    metrics={n: v[member] for n, v in metrics.items() if not math.isnan(v[member])},
+                    histories=histories[member],
+                    artifacts=checkpoints[member].file,
+                    started_ms=started,
+                    ended_ms=started + round(1000 * (own[member] + rest)),
+                )
             )
-            for member, sample_id in enumerate(sample_ids)
-        ]
+        return records
 
-    def _tags(
-        self,
-        algorithm: Algorithm,
-        sample_id: int,
-        position: int,
-        unlearned: Unlearned,
-        member: int,
-    ) -> dict[str, str]:
-        plan, train = self.plan, self.base.dataset.train
-        status, path = unlearned.status[member], train.path_of(sample_id)
-        kept, last = int(unlearned.kept[member]), int(unlearned.steps[member])
-        return {
-            "sample_id": str(sample_id),
-            "split_position": str(position),
-            "label": str(int(train.labels[position])),
-            **({} if path is None else {PATH: path}),
-            "status": str(status),
-            "key": plan.key(algorithm, sample_id),
-            "code_version": code_version(),
-            VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
-            **({} if kept == last else {KEPT_STEP: str(kept)}),
-            **plan.providers_of([algorithm]),
-            NOTE: member_note(self.base_run, plan, algorithm, sample_id, status, last, kept),
-        }
-
-    def _checkpoint(self, state: Mapping[str, Tensor]) -> Checkpoint:
-        """The checkpoint of a member, by its weights in main memory."""
+    def _checkpoint(self, unlearned: Unlearned, member: int) -> Checkpoint:
+        """The checkpoint of a member, by its weights in main memory; empty if none is wanted."""
+        if not self.checkpoints or unlearned.status[member] is Status.ALREADY_WRONG:
+            return Checkpoint({}, {})
         base_run, network = self.base_run, self.base.network
         whole = self.base.once(
             "chunks/state", lambda: {n: tensor.cpu() for n, tensor in network.state_dict().items()}
         )
-        return Checkpoint.of(base_run.weights, {**whole, **state}, base_run.weights_sha256)
+        with self.clock.of("checkpoints"):
+            state = {**whole, **unlearned.state_of(member)}
+            return Checkpoint.of(base_run.weights, state, base_run.weights_sha256)
 
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
     """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
     said = json.loads(sweep.data.tags.get(EXECUTION, "{}"))
     return {name: Execution(how) for name, how in said.items()}
-
-
-def whole_chunks(
-    plan: Plan, blocks: Iterable[Work], sizes: Mapping[str, int], keys: Collection[str]
-) -> Iterator[Work]:
-    """The chunks of a sweep that have any member of these keys: last bits depend on who is in one.
-
-    Args:
-        blocks: of the sweep's members. sizes: of the chunks of each algorithm.
-    """
-    for algorithm, block in blocks:
-        for some in in_blocks(block, sizes[algorithm.name]):
-            if any(plan.key(algorithm, sample) in keys for sample in some):
-                yield algorithm, some
 
 
 def is_the_same(before: Known, record: Record) -> bool:

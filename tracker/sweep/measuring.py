@@ -6,7 +6,6 @@ evaluated as in the sweep, so that the numbers are the same. Those of cost come 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +22,13 @@ from factors.evaluation import Chunk, not_kept
 from factors.family import Family, post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.workers import THREADS, Clock, Engine, Stop
+from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
 from tracker.store.blocks import in_blocks
 from tracker.store.records import (
     AVERAGED,
     KEPT_STEP,
     MEASURED_AT,
-    VERSIONS,
     Finished,
     Known,
     Measured,
@@ -39,9 +37,8 @@ from tracker.store.records import (
 )
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import IN_FLIGHT, Store
-from tracker.sweep.chunks import CHUNKS, ChunkRunner, executions_of, is_the_same, whole_chunks
-from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved, workers_within
-from tracker.sweep.plan import KeptPlan, Plan, add_to_catalog, finished_of
+from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
+from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
 from tracker.sweep.summary import aggregates
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
@@ -79,7 +76,6 @@ class Outcome:
 
     Attributes:
         current: members that lacked nothing. measured: members that were written.
-        recomputed: members that were unlearned again, and written.
         lacking: members of which something cannot be measured, for their weights or their
             histories are not kept.
         lost: why others cannot be measured, such as for damaged checkpoints.
@@ -87,7 +83,6 @@ class Outcome:
 
     current: int = 0
     measured: int = 0
-    recomputed: int = 0
     lacking: list[Lacking] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -147,14 +142,12 @@ def measure_sweep(
     bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(
         lambda members, doing: None
     ),
-    again: bool = False,
 ) -> Outcome:
     """Measure what members of a sweep that is in the store lack, and bring its run up to date.
 
     Args:
         families: whose factors.
         bar: is given how many members lack something, and gives who is told of progress.
-        again: whether members of which nothing is kept are unlearned again.
     """
     add_to_catalog(store, sweep, map(factors.described, factors.columns(families)))
     done = finished_of(store, plan)
@@ -163,9 +156,6 @@ def measure_sweep(
     if members:
         with bar(len(members)) as progress:
             outcome = measure(store, base_run, members, plan.remaining_count, engine, progress)
-        if again and outcome.lacking:
-            with bar(len(outcome.lacking)) as progress:
-                _recompute(store, base_run, sweep, plan, outcome, engine, progress)
         planned, done = plan.planned(), finished_of(store, plan)
         if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
             extremes.tag_members(store, sweep.info.run_id, planned, done)
@@ -197,17 +187,13 @@ def measure(
     progress(len(members) - len(todo), "left alone")
     if not todo:
         return outcome
-    pre: dict[int, dict[str, float]] = {}
-    asked = [(m.sample, f) for m in todo for f in m.measurable if f.phase == "pre"]
-    if asked:
-        samples, families = ([*dict.fromkeys(each)] for each in zip(*asked, strict=True))
-        columns = pre_factors(
-            store, base_run, samples, families, engine, lambda _, doing: progress(0, doing)
-        )
-        for row, sample in enumerate(samples):
-            pre[sample] = {name: column[row].item() for name, column in columns.items()}
+    samples, pre = [*dict.fromkeys(member.sample for member in todo)], dict[str, Tensor]()
+    if families := {f: None for m in todo for f in m.measurable if f.phase == "pre"}:
+        told = (engine, lambda _, doing: progress(0, doing))
+        pre = pre_factors(store, base_run, samples, [*families], *told)
     stop, base = Stop(), base_run.model
-    measurer = _Measurer(base_run, remaining_count, pre, stop.is_set)
+    rows = {sample: row for row, sample in enumerate(samples)}
+    measurer = _Measurer(base_run, remaining_count, pre, rows, stop.is_set)
     one, room = evaluation(base, remaining_count), engine.room(base)
     with engine.pool(base, stop, max(1, int(room // (one.member + one.once)))) as pool:
         size = max(1, min(LARGEST_CHUNK, one.members_within(room / pool.count)))
@@ -219,68 +205,6 @@ def measure(
                 outcome.measured += store.add_factors(found)
             progress(len(chunk), chunk[0].lacking.algorithm)
     return outcome
-
-
-def _recompute(
-    store: Store,
-    base_run: BaseRun,
-    sweep: Run,
-    kept: KeptPlan,
-    outcome: Outcome,
-    engine: Engine,
-    progress: Progress,
-) -> None:
-    """Unlearn the samples again whose members are lacking something, and measure it.
-
-    It is written where a member comes to the same weights as before; other runs are left alone.
-
-    Args:
-        outcome: is told what came of it.
-
-    Raises UserError where this version of the code would not do the same, or memory has no room.
-    """
-    by_key = {member.key: member for member in outcome.lacking}
-    names = {member.algorithm for member in outcome.lacking}
-    plan = Plan.on(
-        base_run,
-        [algorithms.get(n).from_text(own) for n, own in kept.settings.items() if n in names],
-        kept.sample_ids,
-        int(sweep.data.params["seed"]),
-        kept.name,
-        kept.remaining_count,
-        families=dict.fromkeys(f for m in outcome.lacking for f in m.unmeasurable),
-    )
-    for name, digest in plan.digests.items():
-        if digest != kept.digests[name]:
-            raise UserError(
-                f"the members of {name} in sweep {sweep.info.run_id} were made by another version "
-                "of the engine or the algorithm, and would come out otherwise: delete their runs "
-                "and call the sweep again, or measure without --recompute"
-            )
-    base, stop = base_run.model, Stop()
-    runner = ChunkRunner(base_run, plan, executions_of(sweep), {}, True, Clock(), stop.is_set)
-    most, room = workers_within(base, plan.algorithms, plan.remaining_count, engine.room(base))
-    with engine.pool(base, stop, most) as pool:
-        sizes = runner.sizes(read_tag(sweep.data.tags.get(CHUNKS, "")), room / pool.count)
-        blocks = [(algorithm, [*plan.sample_ids]) for algorithm in plan.algorithms]
-        work = whole_chunks(plan, blocks, sizes, by_key.keys())
-        for (algorithm, _), records in pool.map(runner.records, work):
-            own, found = [record for record in records if record.key in by_key], list[Measured]()
-            ids = [by_key[record.key].member.run_id for record in own]
-            runs = {run.run_id: run for run in store.logged(ids, ())}
-            for run_id, record in zip(ids, own, strict=True):
-                families, run = by_key[record.key].unmeasurable, runs.get(run_id)
-                if run is None or not is_the_same(run, record):
-                    outcome.lost.append(f"{record.name} comes to other weights here")
-                    continue
-                columns = [column.metric for column in factors.columns(families)]
-                values = {name: record.metrics.get(name, math.nan) for name in columns}
-                now, checkpoint = read_tag(record.tags[VERSIONS]), run.tags.get("checkpoint")
-                versions = {family.key: now[family.key] for family in families}
-                found.append(Measured(run_id, values, versions, checkpoint))
-            outcome.recomputed += store.add_factors(found)
-            progress(len(own), algorithm.name)
-    outcome.lacking = []
 
 
 @dataclass(frozen=True)
@@ -335,12 +259,13 @@ class _Measurer:
 
     Attributes:
         remaining_count: how many training samples the models are evaluated on; all if None.
-        pre: the `pre` factors that are lacking, by sample and name.
+        pre: the `pre` factors that are lacking, by name. rows: of samples in these.
     """
 
     base_run: BaseRun
     remaining_count: int | None
-    pre: Mapping[int, Mapping[str, float]]
+    pre: Mapping[str, Tensor]
+    rows: Mapping[int, int]
     stop: Callable[[], bool]
 
     def measured(self, base: BaseModel, work: list[_Member]) -> list[Measured] | str:
@@ -360,7 +285,8 @@ class _Measurer:
         columns, results = factors.columns(families), list[Measured]()
         for row, member in enumerate(members):
             sample, run = member.lacking.sample, member.run
-            own = {**self.pre.get(sample, {}), **{n: column[row] for n, column in values.items()}}
+            own = {name: column[self.rows[sample]].item() for name, column in self.pre.items()}
+            own |= {name: column[row] for name, column in values.items()}
             metrics = {column.metric: own[column.name] for column in columns}
             now = versions(families, base.companions, sample)
             results.append(Measured(run.run_id, metrics, now, run.tags.get("checkpoint")))

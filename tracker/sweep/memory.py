@@ -32,14 +32,12 @@ def halved(
         return compute(members)
     except (MemoryError, RuntimeError, Raised) as error:
         cause = error.__cause__ if isinstance(error, Raised) else error
-        if not (
-            isinstance(cause, (MemoryError, torch.cuda.OutOfMemoryError))
-            or (cause is not None and "can't allocate memory" in words_of(cause))
-        ):
+        ran_out = isinstance(cause, (MemoryError, torch.cuda.OutOfMemoryError))
+        if not ran_out and "can't allocate memory" not in words_of(cause or error):
+            raise
+        if len(members) == 1 and isinstance(error, Raised):
             raise
         if len(members) == 1:
-            if isinstance(error, Raised):
-                raise
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
     half = len(members) // 2
     halves = members[:half], members[half:]

@@ -16,9 +16,10 @@ from tracker.base.base_models import BaseRun
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import MEASURED_AT, Finished, milliseconds, sha256_of
 from tracker.store.write import Store
-from tracker.sweep.settings import Choice
+from tracker.sweep.choosing import Choice
 from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm
+from unlearning.errors import UserError
 from unlearning.hyperparameters import Setting
 from unlearning.registry import MODULE
 from unlearning.version import VERSION
@@ -128,6 +129,30 @@ class Plan(Members):
             preset,
             tuple(factors.families() if families is None else families),
         )
+
+    @classmethod
+    def again(
+        cls, base_run: BaseRun, sweep: Run, kept: KeptPlan, families: Iterable[Family]
+    ) -> Plan:
+        """The plan of a sweep that is there, to be called again.
+
+        Raises UserError where this version of the code would not do the same.
+        """
+        plan = cls.on(
+            base_run,
+            [algorithms.get(name).from_text(own) for name, own in kept.settings.items()],
+            kept.sample_ids,
+            int(sweep.data.params["seed"]),
+            kept.name,
+            kept.remaining_count,
+            families=families,
+        )
+        if plan.sweep_key != kept.sweep_key:
+            raise UserError(
+                f"sweep {sweep.info.run_id} was made by another version of the engine or of an "
+                "algorithm, and would come out otherwise: measure without --recompute"
+            )
+        return plan
 
     @cached_property
     def digests(self) -> Mapping[str, str]:

@@ -8,9 +8,8 @@ import factors
 from tracker.base.base_models import BaseRun
 from tracker.commands.make import Members, Repeated, Sweep
 from tracker.store.write import Store
-from tracker.sweep.choosing import choose_samples
+from tracker.sweep.choosing import choose_samples, configure
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm

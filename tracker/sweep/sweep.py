@@ -7,7 +7,7 @@ the members that the store does not have. One process drives it, or each share o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from mlflow.entities import Run
@@ -21,11 +21,11 @@ from tracker.store.blocks import in_blocks
 from tracker.store.driver import close_stale_sweeps, driving
 from tracker.store.records import Finished, Histories, Record, as_tag, read_tag
 from tracker.store.write import Store
-from tracker.sweep.chunks import CHUNKS, ChunkRunner, Work, executions_of, is_the_same, whole_chunks
+from tracker.sweep.chunks import CHUNKS, ChunkRunner, Work, executions_of, is_the_same
 from tracker.sweep.measuring import Outcome, lacking, measure
 from tracker.sweep.memory import workers_within
 from tracker.sweep.options import Options, Reporter
-from tracker.sweep.parent import begin, close, found
+from tracker.sweep.parent import chosen_executions, close, found, parent_record
 from tracker.sweep.plan import Plan, add_to_catalog
 from tracker.sweep.retention import Checkpoints
 from tracker.sweep.shards import SHARD, Share, tell
@@ -51,23 +51,27 @@ def run(
     if options.shard is not None:
         reporter.say(f"share {options.shard}: {share.size} of {plan.size} attempts")
     close_stale_sweeps(store)
-    base, experiment_id = base_run.model, store.experiment_id(base_run.dataset, base_run.arch)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     done = store.finished_members(plan.digests.values())
     known = store.find_sweep(experiment_id, plan.sweep_key)
-    sweep_id = known and found(store, known, plan, options.execution)
+    sweep_id = found(store, known, plan, options.execution) if known else None
     checkpoints = Checkpoints(store, plan, known, options.retention)
     if known and sweep_id and _is_done(known, share, done, checkpoints):
-        unmeasured = lacking(base, share.planned(), done, plan.families)
+        unmeasured = lacking(base_run.model, share.planned(), done, plan.families)
         if not any(member.measurable for member in unmeasured):
             checkpoints.note(sweep_id)
             reporter.progress(share.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
             return sweep_id
-    workers = workers_within(base, plan.algorithms, plan.remaining_count, options.engine.room(base))
     if known:
         add_to_catalog(store, known, plan.catalog)
-    sweep_id = sweep_id or begin(store, base_run, plan, options, experiment_id)
+    base, room = base_run.model, options.engine.room(base_run.model)
+    workers = workers_within(base, plan.algorithms, plan.remaining_count, room)
+    if sweep_id is None:
+        executions = chosen_executions(base_run, plan, options)
+        record = parent_record(base_run, plan, executions, options)
+        sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     what, share_of = f"sweep {plan.name} ({sweep_id})", str(options.shard or "")
     with driving(store, sweep_id, what, share_of, reporter.say) as check_driver:
         store.resume_sweep(sweep_id)
@@ -75,7 +79,7 @@ def run(
         checkpoints.note(sweep_id)
         tell(store, sweep_id, share_of, plan.keys(), done)
         views.add(store, experiment_id, sweep_id)
-        reporter.say_all(before_sweep(base, plan.sample_ids))
+        reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
         sweep = _Sweep(
             *(store, base_run, store.run(sweep_id), plan, share, options, checkpoints, reporter),
             *(dict(done), workers, check_driver),
@@ -95,12 +99,8 @@ def _is_done(
 ) -> bool:
     """Whether a share is finished, with all members and the checkpoints that are wanted now."""
     is_whole_by_now = SHARD in sweep.data.tags and share.plan.keys() <= done.keys()
-    return (
-        sweep.info.status == "FINISHED"
-        and share.keys <= done.keys()
-        and not share.keys & checkpoints.lacking(done)
-        and not is_whole_by_now
-    )
+    is_there = sweep.info.status == "FINISHED" and share.keys <= done.keys()
+    return is_there and not is_whole_by_now and not share.keys & checkpoints.lacking(done)
 
 
 @dataclass
@@ -113,8 +113,8 @@ class _Sweep:
         workers: how many there is room for, and bytes for all that is computed at a time.
         check_driver: raises Failure once another process drives the sweep.
         raised: what somebody else's algorithm raised, a chunk each.
-        unkept: the keys of members whose checkpoint is missing. apart: how many of these came to
-            other weights than before.
+        incomplete: the keys of members that are unlearned again for their missing checkpoint.
+        apart: how many of these came to other weights than before.
     """
 
     store: Store
@@ -129,7 +129,7 @@ class _Sweep:
     workers: tuple[int, float]
     check_driver: Callable[[], None]
     raised: defaultdict[str, list[Raised]] = field(default_factory=lambda: defaultdict(list))
-    unkept: Set[str] = frozenset()
+    incomplete: Set[str] = frozenset()
     apart: int = 0
 
     def __post_init__(self) -> None:
@@ -155,7 +155,7 @@ class _Sweep:
         self.refuse()
 
     def compute(self, missing: Set[str]) -> None:
-        """Compute and write the missing members, by their keys; then the checkpoints that are."""
+        """Compute and write missing members, by their keys, then missing checkpoints."""
         clock, engine, base = self.reporter.clock, self.options.engine, self.base_run.model
         with clock.of("factors"):
             pre = pre_factors(
@@ -170,19 +170,9 @@ class _Sweep:
         most, room = self.workers
         with engine.pool(base, stop, most) as pool:
             sizes = self.chunk_sizes(runner, room / pool.count)
-            for is_second in (False, True):
-                work = self.chunks(missing, sizes)
-                if is_second:
-                    self.unkept = self.share.keys & self.checkpoints.lacking(self.done)
-                    work = whole_chunks(self.plan, self.share.blocks, sizes, self.unkept)
-                for (algorithm, _), records in pool.map(runner.tried, work, clock):
-                    if isinstance(records, Raised):
-                        self.raised[algorithm.name].append(records)
-                        continue
-                    self.check_driver()
-                    with clock.of("store"):
-                        self.write(algorithm, records)
-                    self.reporter.progress(len(records), algorithm.name)
+            self.write_all(pool.map(runner.tried, self.chunks(missing, sizes), clock))
+            self.incomplete = self.share.keys & self.checkpoints.lacking(self.done)
+            self.write_all(pool.map(runner.tried, self.whole_chunks(sizes), clock))
 
     def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
         """How many members of each algorithm a worker computes at a time, by its name.
@@ -190,10 +180,9 @@ class _Sweep:
         As was asked for; else as the sweep was begun with, where memory has room for it.
         """
         kept = read_tag(self.sweep.data.tags.get(CHUNKS, ""))
+        sizes = runner.sizes(kept, room)
         if self.options.chunk:
-            sizes = {algorithm.name: self.options.chunk for algorithm in self.plan.algorithms}
-        else:
-            sizes = runner.sizes(kept, room)
+            sizes = dict.fromkeys(sizes, self.options.chunk)
         if not kept:
             said = as_tag({name: str(size) for name, size in sizes.items()})
             self.store.client.set_tag(self.sweep_id, CHUNKS, said)
@@ -204,34 +193,52 @@ class _Sweep:
         for algorithm, block in self.share.blocks:
             samples = [sample for sample in block if self.plan.key(algorithm, sample) in keys]
             for some in in_blocks(samples, sizes[algorithm.name]):
-                if len(self.raised[algorithm.name]) < GIVEN_UP:
+                if len(self.raised.get(algorithm.name, ())) < GIVEN_UP:
                     yield algorithm, some
+
+    def whole_chunks(self, sizes: Mapping[str, int]) -> Iterator[Work]:
+        """Chunks as they were, of incomplete members: last bits depend on who is in one."""
+        for algorithm, block in self.share.blocks:
+            for some in in_blocks(block, sizes[algorithm.name]):
+                if any(self.plan.key(algorithm, sample) in self.incomplete for sample in some):
+                    yield algorithm, some
+
+    def write_all(self, results: Iterable[tuple[Work, list[Record] | Raised]]) -> None:
+        """Write chunks as they come."""
+        for (algorithm, _), records in results:
+            if isinstance(records, Raised):
+                self.raised[algorithm.name].append(records)
+                continue
+            self.check_driver()
+            with self.reporter.clock.of("store"):
+                self.write(algorithm, records)
+            self.reporter.progress(len(records), algorithm.name)
 
     def write(self, algorithm: Algorithm, records: Sequence[Record]) -> None:
         """Write a chunk: members that are new, and checkpoints that others lack."""
-        kept = self.checkpoints.kept(algorithm.name, records, self.done)
-        new = list[Record]()
+        self.complete([record for record in records if record.key in self.incomplete])
+        new, kept = list[Record](), self.checkpoints.kept(algorithm.name, records, self.done)
         for record in records:
-            if member := self.done.get(record.key):
-                if record.key in self.unkept:
-                    self.attach(member, record)
-                continue
-            own = record if record.key in kept else record.without_checkpoint()
-            new.append(own if self.options.histories is Histories.RUNS else own.without_histories())
+            if record.key not in self.done:
+                own = record if record.key in kept else record.without_checkpoint()
+                is_whole = self.options.histories is Histories.RUNS
+                new.append(own if is_whole else own.without_histories())
         self.images.keep(int(record.tags["sample_id"]) for record in new)
         written = self.store.write_members(self.sweep.info.experiment_id, self.sweep_id, new)
         self.done |= {record.key: member for record, member in zip(new, written, strict=True)}
 
-    def attach(self, member: Finished, record: Record) -> None:
-        """Add its checkpoint to a run, by a record of the same."""
-        runs = self.store.logged([member.run_id], ())
-        if not runs or not is_the_same(runs[0], record):
-            self.apart += 1
-            return
-        self.store.client.set_tag(member.run_id, "weights_sha256", record.tags["weights_sha256"])
-        ((name, content),) = record.artifacts.items()
-        self.store.attach(member.run_id, name, content, ("checkpoint", record.tags["checkpoint"]))
-        self.done[record.key] = replace(member, has_checkpoint=True)
+    def complete(self, records: Sequence[Record]) -> None:
+        """Add their checkpoints to runs, by records that come to the same weights."""
+        members = {self.done[record.key].run_id: record for record in records}
+        runs = {run.run_id: run for run in self.store.logged([*members], ())}
+        for run_id, record in members.items():
+            if run_id not in runs or not is_the_same(runs[run_id], record):
+                self.apart += 1
+                continue
+            tags, ((name, content),) = record.tags, record.artifacts.items()
+            self.store.client.set_tag(run_id, "weights_sha256", tags["weights_sha256"])
+            self.store.attach(run_id, name, content, ("checkpoint", tags["checkpoint"]))
+            self.done[record.key] = replace(self.done[record.key], has_checkpoint=True)
 
     def measure(self) -> None:
         """Measure the factors that members lack which were in the store."""
@@ -253,14 +260,10 @@ class _Sweep:
 
     def refuse(self) -> None:
         """Raise Raised where somebody else's algorithm did."""
-        if first := {name: some[0] for name, some in self.raised.items() if some}:
-            planned = self.share.planned()
-            said = "; ".join(
-                f"{raised}: {len(planned[name].keys() - self.done.keys())} attempts of {name} are "
-                "not done"
-                for name, raised in first.items()
+        for name, (raised, *_) in self.raised.items():
+            left = len(self.share.planned()[name].keys() - self.done.keys())
+            line = (
+                f"{raised}: {left} attempts of {name} are not done. All else is done, and the same "
+                "command tries these again"
             )
-            line = f"{said}. All else is done, and the same command tries these again"
-            traces = "\n".join(raised.trace for raised in first.values())
-            one = next(iter(first.values()))
-            raise Raised(one.kind, one.name, line, traces) from one
+            raise Raised(raised.kind, raised.name, line, raised.trace) from raised

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,9 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.records import Kind, sha256_of
 from tracker.store.write import Store
-from tracker.sweep.choosing import draw_samples, misclassified
+from tracker.sweep.choosing import TRIAL, Choice, configure, draw_samples, misclassified
 from tracker.sweep.memory import halved
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import TRIAL, Choice, configure
 from tracker.sweep.summary import points_lost
 from unlearning import presets
 from unlearning.algorithm import Algorithm
@@ -38,7 +36,6 @@ from unlearning.outcome import FLIPPED, Status
 FIRST = "paper"  # of presets that are as good
 SAMPLES, SEED = 5, 0  # of a trial of presets, whatever the sweep's own
 ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what is lost
-TUNED_FOR = re.compile(rb"^#.* weights ([0-9a-f]{64})\r?$", re.MULTILINE)  # says a tuning's file
 SEEN = 1  # training samples that a trial evaluates: as few as there can be
 
 
@@ -149,7 +146,11 @@ def choose_presets(
     """
     made_of, base = (base_run.dataset, base_run.arch), base_run.model
     if asked is not None and presets.is_file(asked):
-        return Choice.of(names, asked, _of_file(asked, names, base_run))
+        known, sha256 = presets.load(asked, names), hashlib.sha256(Path(asked).read_bytes())
+        said = f"asked for, with SHA-256 {sha256.hexdigest()[:16]}"
+        if missing := [name for name in names if name not in known]:
+            said += f"; it says nothing of {', '.join(missing)}: defaults"
+        return Choice.of(names, asked, said)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
     for name in presets.made_for(*made_of):
@@ -181,17 +182,3 @@ def choose_presets(
         counts = (f"{preset} {count}" for preset, count in zip(candidates, flipped, strict=True))
         flips.append(f"{name} {', '.join(counts)}")
     return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
-
-
-def _of_file(path: str, names: Collection[str], base_run: BaseRun) -> str:
-    """What there is to say of the file of a preset: its hash, and where it may not fit.
-
-    Raises UserError where the file is no preset.
-    """
-    known, content = presets.load(path, names), Path(path).read_bytes()
-    said = f"asked for, with SHA-256 {hashlib.sha256(content).hexdigest()[:16]}"
-    tuned_for = TUNED_FOR.search(content)
-    if tuned_for and tuned_for[1].decode() != base_run.weights_sha256:
-        said += "; it was tuned for another base model"
-    missing = [name for name in names if name not in known]
-    return f"{said}; it says nothing of {', '.join(missing)}: defaults" if missing else said
