@@ -170,9 +170,10 @@ class _Sweep:
         most, room = self.workers
         with engine.pool(base, stop, most) as pool:
             sizes = self.chunk_sizes(runner, room / pool.count)
-            self.write_all(pool.map(runner.tried, self.chunks(missing, sizes), clock))
+            self.write_all(pool.map(runner.tried, self.chunks(missing, sizes, whole=False), clock))
             self.incomplete = self.share.keys & self.checkpoints.lacking(self.done)
-            self.write_all(pool.map(runner.tried, self.whole_chunks(sizes), clock))
+            again = self.chunks(self.incomplete, sizes, whole=True)
+            self.write_all(pool.map(runner.tried, again, clock))
 
     def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
         """How many members of each algorithm a worker computes at a time, by its name.
@@ -188,19 +189,18 @@ class _Sweep:
             self.store.client.set_tag(self.sweep_id, CHUNKS, said)
         return sizes
 
-    def chunks(self, keys: Set[str], sizes: Mapping[str, int]) -> Iterator[Work]:
-        """Chunks of members, block after block of the share, of algorithms not given up."""
-        for algorithm, block in self.share.blocks:
-            samples = [sample for sample in block if self.plan.key(algorithm, sample) in keys]
-            for some in in_blocks(samples, sizes[algorithm.name]):
-                if len(self.raised.get(algorithm.name, ())) < GIVEN_UP:
-                    yield algorithm, some
+    def chunks(self, keys: Set[str], sizes: Mapping[str, int], whole: bool) -> Iterator[Work]:
+        """Chunks of members, block after block of the share, of algorithms not given up.
 
-    def whole_chunks(self, sizes: Mapping[str, int]) -> Iterator[Work]:
-        """Chunks as they were, of incomplete members: last bits depend on who is in one."""
+        Args:
+            whole: as the sweep made them, with other members: last bits depend on who is in one.
+        """
         for algorithm, block in self.share.blocks:
-            for some in in_blocks(block, sizes[algorithm.name]):
-                if any(self.plan.key(algorithm, sample) in self.incomplete for sample in some):
+            wanted = {s for s in block if self.plan.key(algorithm, s) in keys}
+            samples = block if whole else [sample for sample in block if sample in wanted]
+            for some in in_blocks(samples, sizes[algorithm.name]):
+                given_up = len(self.raised[algorithm.name]) >= GIVEN_UP
+                if not (given_up or wanted.isdisjoint(some)):
                     yield algorithm, some
 
     def write_all(self, results: Iterable[tuple[Work, list[Record] | Raised]]) -> None:
@@ -260,7 +260,7 @@ class _Sweep:
 
     def refuse(self) -> None:
         """Raise Raised where somebody else's algorithm did."""
-        for name, (raised, *_) in self.raised.items():
+        for name, (raised, *_) in ((name, some) for name, some in self.raised.items() if some):
             left = len(self.share.planned()[name].keys() - self.done.keys())
             line = (
                 f"{raised}: {left} attempts of {name} are not done. All else is done, and the same "
