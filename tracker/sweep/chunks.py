@@ -153,7 +153,8 @@ class ChunkRunner:
         metrics = {self.metrics[name]: values.tolist() for name, values in columns.items()}
         for name, values in unlearned.details.items():
             metrics[f"{algorithm.name}/{name}"] = values.tolist()
-        checkpoints = [self._checkpoint(unlearned, member) for member in range(len(sample_ids))]
+        with self.clock.of("checkpoints"):
+            checkpoints = [self._checkpoint(unlearned, member) for member in range(len(sample_ids))]
         own = unlearned.elapsed_s.tolist()  # of the steps; all other time is shared out evenly
         rest = max(0.0, (milliseconds() - started) / 1000 - sum(own)) / len(own)
         records = []
@@ -203,9 +204,8 @@ class ChunkRunner:
         whole = self.base.once(
             "chunks/state", lambda: {n: tensor.cpu() for n, tensor in network.state_dict().items()}
         )
-        with self.clock.of("checkpoints"):
-            state = {**whole, **unlearned.state_of(member)}
-            return Checkpoint.of(base_run.weights, state, base_run.weights_sha256)
+        state = {**whole, **unlearned.state_of(member)}
+        return Checkpoint.of(base_run.weights, state, base_run.weights_sha256)
 
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
