@@ -22,7 +22,8 @@ from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.opening import open_store
-from tracker.studies.tune import Found, tasks, tune
+from tracker.studies.search import Found, tasks
+from tracker.studies.tune import tune
 from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.trials import attempts
 from unlearning.algorithm import Algorithm

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.cli import run

@@ -14,7 +14,7 @@ from tracker.commands.make import advice_name, advised
 from tracker.store.opening import open_store
 from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
-from tracker.studies.predict import Prediction
+from tracker.studies.predicted import Prediction
 from tracker.studies.predicted import Predicted, as_table
 from tracker.sweep.choosing import configure
 from tracker.sweep.plan import Plan

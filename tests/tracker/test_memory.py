@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.benchmarks import memory as measuring
+from tests import peak_memory as measuring
 from tests.tracker.conftest import Indelible, opened
 from tracker.base import base_models
 from tracker.base.workers import Stop, Threads

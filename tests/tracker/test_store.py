@@ -13,7 +13,7 @@ from mlflow.entities import Run
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
-from tracker.base import base_models, devices
+from tracker.base import base_models, workers as devices
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import Clock
 from tracker.store.records import AVERAGED, Kind

@@ -19,7 +19,7 @@ from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies import trials, tune
+from tracker.studies import tune as trials, tune
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import presets
 

@@ -9,7 +9,7 @@ from duckdb import DuckDBPyRelation as Table
 from torch import nn
 
 from tracker import __version__
-from tracker.api.handles import Model, Sweep, Unlearning
+from tracker.api.store import Model, Sweep, Unlearning
 from unlearning.errors import Failure, UserError
 
 __all__ = [

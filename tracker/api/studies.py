@@ -21,10 +21,12 @@ from tracker.studies.advise import Advice, as_row, predictable
 from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
 from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
-from tracker.studies.predict import Prediction, only_new, refuse_hopeless
+from tracker.studies.predicted import Prediction
+from tracker.studies.predict import only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
 from tracker.studies.requests import Order, Requests, in_order
-from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml, tasks
+from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml
+from tracker.studies.search import tasks
 from tracker.studies.tune import rows as rows_of
 from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget

@@ -22,7 +22,7 @@ from tracker.api.place import Place
 from tracker.base import companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.devices import pick_device
+from tracker.base.workers import pick_device
 from tracker.base.given import is_named
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Threads

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.reading.beside import rows_beside
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
 from tracker.store.records import HISTORIES, Kind, Known

@@ -23,9 +23,9 @@ from mlflow.entities import Metric, Run, RunTag
 from tracker.base import images, parts
 from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.reading.run_files import contents
-from tracker.store import extremes, identity
+from tracker.store import views as extremes, identity
 from tracker.store.addresses import Address, is_same_file, without_password
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.database import check_pages
 from tracker.store.driver import close_stale_sweeps, driving, locked
 from tracker.store.files import Artifacts, Damaged

@@ -32,7 +32,8 @@ from tracker.store.driver import close_stale_sweeps
 from tracker.store.records import NOTE, Kind, Record, as_tag, sha256_of, this_process
 from tracker.store.write import PROCESS, Store
 from tracker.studies.study import at_work, begun
-from tracker.studies.trials import FIRST, MEASURED, Trials, as_words
+from tracker.studies.tune import FIRST, MEASURED, Trials
+from tracker.studies.search import as_words
 from tracker.sweep.choosing import configure
 from tracker.sweep.memory import workers_within
 from tracker.sweep.trials import ENOUGH, SEEN, Trial

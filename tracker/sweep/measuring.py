@@ -23,8 +23,8 @@ from factors.family import Family, post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.store import extremes
-from tracker.store.blocks import in_blocks
+from tracker.store import views as extremes
+from tracker.store.records import in_blocks
 from tracker.store.records import (
     AVERAGED,
     KEPT_STEP,
@@ -36,7 +36,8 @@ from tracker.store.records import (
     read_tag,
 )
 from tracker.store.weights import read_checkpoint
-from tracker.store.write import IN_FLIGHT, Store
+from tracker.store.runs import IN_FLIGHT
+from tracker.store.write import Store
 from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
 from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
 from tracker.sweep.summary import aggregates

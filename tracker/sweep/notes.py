@@ -13,10 +13,10 @@ from textwrap import wrap
 import jinja2
 from mlflow.entities import Run
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
-from tracker.store.extremes import COUNT, EASIEST, TAG, is_large
+from tracker.store.views import COUNT, EASIEST, TAG, is_large
 from tracker.store.records import Finished
 from tracker.sweep.plan import PLAN, KeptPlan, Plan
 from unlearning import algorithms

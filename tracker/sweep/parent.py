@@ -9,7 +9,7 @@ import torch
 from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
-from tracker.store import extremes, views
+from tracker.store import views as extremes, views
 from tracker.store.files import Damaged
 from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
 from tracker.store.write import PROCESS, Store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tracker.base.beforehand import BLOCK
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.write import Store
 from tracker.sweep.chunks import Work
 from tracker.sweep.memory import LARGEST_CHUNK

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.store.records import AVERAGED, READ, Finished
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan

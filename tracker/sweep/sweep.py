@@ -17,7 +17,7 @@ from tracker.base.beforehand import pre_factors
 from tracker.base.images import Images
 from tracker.base.workers import Stop
 from tracker.store import views
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.driver import close_stale_sweeps, driving
 from tracker.store.records import Finished, Histories, Record, as_tag, read_tag
 from tracker.store.write import Store
