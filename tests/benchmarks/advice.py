@@ -20,11 +20,10 @@ from tracker.store.records import Finished
 from tracker.studies.advise import Advice, Tried, advise
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
-from tracker.sweep.choosing import choose_samples
+from tracker.sweep.choosing import choose_samples, configure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.choosing import configure
 from tracker.sweep.trials import choose_presets
 from unlearning.datasets import Source
 from unlearning.outcome import Status

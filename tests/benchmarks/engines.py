@@ -21,10 +21,10 @@ from tracker.base.training import Request, train
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.opening import open_store
 from tracker.sweep import sweep
+from tracker.sweep.choosing import configure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

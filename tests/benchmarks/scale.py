@@ -32,11 +32,11 @@ from tracker.store.opening import open_store
 from tracker.store.records import READ, Record
 from tracker.store.write import Store
 from tracker.sweep import sweep
+from tracker.sweep.choosing import configure
 from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

@@ -19,10 +19,9 @@ from tracker.base import base_models, training
 from tracker.base.workers import Clock
 from tracker.store.opening import open_store
 from tracker.sweep import sweep
-from tracker.sweep.choosing import draw_samples
+from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import configure
 from unlearning.datasets import AS_IT_IS
 from unlearning.recipe import Recipe
 

@@ -24,8 +24,7 @@ from tracker.base.workers import Stop
 from tracker.store.opening import open_store
 from tracker.studies.search import Found, tasks
 from tracker.studies.tune import tune
-from tracker.sweep.choosing import draw_to_try
-from tracker.sweep.choosing import configure
+from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.trials import attempts
 from unlearning.algorithm import Algorithm
 

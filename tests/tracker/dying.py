@@ -1,5 +1,5 @@
 """Commands that kill their own process: inside the store's transaction, between the artifacts and
-the transaction, within an artifact, or after some seconds, at the N-th chance.
+the transaction, or within an artifact, at the N-th chance.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import os
 import pathlib
 import shutil
 import signal
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -45,7 +44,8 @@ def started(folder: Path, moment: str, chance: float, arguments: Sequence[str]) 
 
 
 def _die(moment: str, chance: float, arguments: list[str], log: Path) -> None:
-    _prepare(moment, chance)
+    for owner, name, before in MOMENTS[moment]:
+        _dies(owner, name, chance, chance % 2 == 0 if before is None else before)
     run_quietly(arguments, log)
 
 
@@ -58,25 +58,18 @@ def run_quietly(arguments: list[str], log: Path) -> None:
     raise SystemExit(run(arguments))
 
 
-def _prepare(moment: str, chance: float) -> None:
-    """Change what this process calls, so that it dies."""
-    store: Any = bulk.SqlStore
-    if moment == "transaction":  # after some tables, before the commit
-        _dies(bulk, "insert", chance, before=True)
-    elif moment == "commit":  # all artifacts of a chunk are there, no row is
-        _dies(store, "_transaction", chance, before=True)
-    elif moment == "artifact":  # some artifacts of a chunk are there
-        _dies(Artifacts, "write", chance, before=False)
-    elif moment == "draft":  # in the middle of an artifact
-        _dies(os, "fsync", chance, before=True)
-    elif moment == "disk":  # whatever is put in its place, and whatever is committed
-        _dies(pathlib.Path, "replace", chance, before=chance % 2 == 0)
-        _dies(shutil, "move", chance, before=False)
-        _dies(Session, "commit", chance, before=False)
-    else:
-        threading.Timer(chance, _kill).start()
-
-
+# What is called at a moment, and whether the process dies before it is done; None: every other.
+MOMENTS: dict[str, list[tuple[Any, str, bool | None]]] = {
+    "transaction": [(bulk, "insert", True)],  # after some tables, before the commit
+    "commit": [(bulk.SqlStore, "_transaction", True)],  # all artifacts of a chunk are there, no row
+    "artifact": [(Artifacts, "write", False)],  # some artifacts of a chunk are there
+    "draft": [(os, "fsync", True)],  # in the middle of an artifact
+    "disk": [  # whatever is put in its place, and whatever is committed
+        (pathlib.Path, "replace", None),
+        (shutil, "move", False),
+        (Session, "commit", False),
+    ],
+}
 calls = 0  # of all that was changed, together
 
 
@@ -89,14 +82,10 @@ def _dies(owner: Any, name: str, chance: float, before: bool) -> None:
         calls += 1
         at = calls == chance
         if at and before:
-            _kill()
+            os.kill(os.getpid(), signal.SIGKILL)
         result = real(*given, **named)
         if at:
-            _kill()
+            os.kill(os.getpid(), signal.SIGKILL)
         return result
 
     setattr(owner, name, call)
-
-
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -14,8 +14,8 @@ from tracker.store.opening import open_store
 from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
 from tracker.studies.predicted import Prediction, as_table
-from tracker.sweep.plan import Plan
 from tracker.sweep.choosing import configure
+from tracker.sweep.plan import Plan
 
 NAMES = ("ga", "neggrad", "salun")
 ACCURACY = 0.9

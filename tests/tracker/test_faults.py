@@ -1,4 +1,4 @@
-"""Kills at any moment lose nothing and double nothing; nor do crowds, Ctrl-C or a full disk."""
+"""Kills at any moment lose nothing and double nothing; nor do Ctrl-C or a full disk."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests import forked
-from tests.forked import Forked, succeed
+from tests.forked import succeed
 from tests.mounts import mounted
 from tests.processes import interruptible
 from tests.tracker import dying
-from tests.tracker.conftest import Indelible, own_copy
+from tests.tracker.conftest import own_copy
 from tracker.cli import run
 from tracker.store.opening import open_reader
 
@@ -193,21 +193,7 @@ def checked(folder: Path) -> str:
     return forked.run("--store", folder, "check", "--format", "json").stdout
 
 
-# Crowds, Ctrl-C, and a full disk
-
-
-def test_two_processes_sweep_into_one_store(
-    trained: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    own_copy(trained, tmp_path)
-    same = [Forked("--store", tmp_path, *sweep_of(20)) for _ in "ab"]
-    other = Forked("--store", tmp_path, *sweep_of(20), "--seed", 1, "--name", "other")
-    assert sorted(process.wait(120) for process in same) in ([0, 0], [0, 2])  # told who drives it
-    assert other.wait(120) == 0
-    assert len(members(tmp_path)) == 2 * 20 * len(ALGORITHMS)
-    assert len(rows(tmp_path, "select 1 from tags where key = 'kind' and value = 'sweep'")) == 2
-    assert indelible(tmp_path, "load").code == 0
-    assert indelible(tmp_path, "check").code == 0
+# Ctrl-C, and a full disk
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
-from tracker.store.records import Known, Measured, Record
+from tracker.store.records import Measured
 from tracker.store.write import Store
-from tracker.sweep.again import with_additions
 from unlearning import datasets
 
 MEMBERS = "(select run_uuid from tags where key = 'kind' and value = 'member')"
@@ -166,33 +165,31 @@ def test_a_family_that_is_new_or_has_changed(
     for name, factor in (("bright_once", 1), ("bright_twice", 2)):
         (copy.parent / f"{name}.py").write_text(BRIGHTNESS % factor)
     monkeypatch.syspath_prepend(copy.parent)
-    first, second = ("--factors=module:bright_once:FAMILY", "--factors=module:bright_twice:FAMILY")
-    load, check = ("load",), ("check", "--format", "json")
-    assert indelible(copy, *load).code == 0
-    latest = table(indelible(copy, "measure", first, "--factor", "brightness", "--format", "json"))
+
+    def rows_of(*words: str) -> list[dict[str, Any]]:
+        return table(indelible(copy, *words, "--format", "json"))
+
+    asked = "select count(brightness) as n, avg(brightness) as mean from samples"
+    latest = rows_of("measure", "--factors=module:bright_once:FAMILY", "--factor", "brightness")
     assert [row["measured"] for row in latest] == [27]
-    assert indelible(copy, *load).code == 0
-    order = "select factor from factor_catalog order by position"
-    listed = json.loads(indelible(copy, "sql", order, "--format", "json").out)
+    assert indelible(copy, "load").code == 0
+    listed = rows_of("sql", "select factor from factor_catalog order by position")
     assert [row["factor"] for row in listed[:-1]] == [c.name for c in factors.columns()]
-    asked = "select count(brightness), avg(brightness) from samples"
-    count, mean = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0].values()
-    assert count == 9
+    (once,) = rows_of("sql", asked)
     with changing(copy) as db:  # as if one had been left out
         db.execute(
             'update tags set value = replace(value, \'"pre/bright":"\', \'"pre/bright":"0\') '
             "where key = 'factor_versions' and run_uuid = (select max(run_uuid) from tags "
             "where key = 'factor_versions' and value like '%pre/bright%')"
         )
-    (problem,) = json.loads(indelible(copy, *check).out)
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
     assert (problem["audit"], problem["repair"]) == ("mixed_versions", "measure")
     assert "factors of 2 versions: pre/bright: 'indelible measure --sweep" in problem["problem"]
-    latest = table(indelible(copy, "measure", second, "--format", "json"))
+    latest = rows_of("measure", "--factors=module:bright_twice:FAMILY")
     assert [row["measured"] for row in latest] == [27]
-    assert indelible(copy, *load).code == 0
-    assert json.loads(indelible(copy, *check).out) == []
-    twice = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0]
-    assert list(twice.values()) == [9, pytest.approx(2 * mean)]
+    assert indelible(copy, "load").code == 0
+    assert rows_of("check") == []
+    assert rows_of("sql", asked) == [{"n": 9, "mean": pytest.approx(2 * once["mean"])}]
 
 
 @pytest.mark.slow
@@ -212,56 +209,37 @@ def test_leave_one_out_models_reach_earlier_sweeps(
     assert {run for run, _ in new} == {run for run, of in of_samples.items() if of == sample}
 
 
-def without_checkpoints(folder: Path) -> None:
-    """As if the sweeps had been made with --checkpoints none."""
-    with changing(folder) as db:
-        db.execute(f"delete from tags where key = 'checkpoint' and run_uuid in {MEMBERS}")
-    for path in folder.glob("artifacts/*/*/artifacts/checkpoint-*"):
-        path.unlink()
-
-
 @pytest.mark.slow
 def test_members_without_a_checkpoint(copy: Path, indelible: Indelible) -> None:
+    """They are unlearned again; one that comes to other weights stays as it is."""
+    with changing(copy) as db:  # as if the sweeps had been made with --checkpoints none
+        db.execute(f"delete from tags where key = 'checkpoint' and {OF_MEMBERS}")
+        query = "select min(run_uuid) from tags where key = 'status' and value = 'flipped'"
+        ((apart,),) = db.execute(query).fetchall()
+        other = "update tags set value = 'other' where key = 'weights_sha256' and run_uuid = ?"
+        db.execute(other, [apart])
+    for path in copy.glob("artifacts/*/*/artifacts/checkpoint-*"):
+        path.unlink()
     before, versions = metrics(copy), told(copy)
-    without_checkpoints(copy)
     forget(copy)
     answer = indelible(copy, "measure", "--sweep", "all", "--format", "json")
-    found, wrong = table(answer), statuses(copy).count("already_wrong")
-    assert sum(row["without_checkpoint"] for row in found) == 54 - wrong > 0
-    assert "members have no checkpoint, and lack distance of" in answer.err
+    statuses = [value for (value,) in rows(copy, "select value from tags where key = 'status'")]
+    ran = 54 - statuses.count("already_wrong")
+    assert sum(row["not_kept"] for row in table(answer)) == ran > 0
+    assert "members keep no checkpoint or histories, and lack distance of" in answer.err
     assert "cost of" not in answer.err
     there = {key.partition("/")[0] for _, key in metrics(copy) if "/" in key}
     ours = {family.name for family in factors.families() if family.pre or family.is_logged}
     assert there == ours | {"salun", "scrub_r"}
-    # Of the wrong ones there is nothing to unlearn; of the others all comes with --recompute.
-    again = indelible(copy, "measure", "--sweep", "all", "--recompute", "--format", "json")
-    assert sum(row["recomputed"] for row in table(again)) == 54 - wrong
-    after = metrics(copy)
-    assert after.keys() == before.keys()
-    apart = [abs(after[k] - before[k]) for k in before if not k[1].startswith("cost/elapsed")]
-    assert max(apart) <= 1e-12
-    assert told(copy) == versions
-
-
-def statuses(folder: Path) -> list[str]:
-    return [value for (value,) in rows(folder, "select value from tags where key = 'status'")]
-
-
-@pytest.mark.slow
-def test_members_that_would_come_out_otherwise(copy: Path, indelible: Indelible) -> None:
-    """Those whose weights differ are written anew; those of another engine are left alone."""
-    without_checkpoints(copy)
-    forget(copy, "performance/test_accuracy")
-    with changing(copy) as db:
-        db.execute(
-            f"update tags set value = '{'0' * 64}' where key = 'weights_sha256' "
-            f"and run_uuid in {MEMBERS}"
-        )
-    found = table(indelible(copy, "measure", "--recompute", "--format", "json"))
-    assert found[0]["recomputed"] > 0
-    asked = "select value from tags where key = 'weights_sha256'"
-    anew = rows(copy, f"{asked} and run_uuid in {MEMBERS}")
-    assert sum(value != "0" * 64 for (value,) in anew) == found[0]["recomputed"]
+    again = ("measure", "--sweep", "all", "--recompute", "--format", "json")
+    found = table(indelible(copy, *again))
+    assert sum(row["recomputed"] for row in found) == ran - 1
+    assert sum(row["not_kept"] for row in found) == 1
+    after, now = metrics(copy), told(copy)
+    assert {run for run, _ in before.keys() - after.keys()} == {apart}
+    assert {run for run in versions if now[run] != versions[run]} == {apart}
+    apart_by = [abs(value - before[key]) for key, value in after.items() if "elapsed" not in key[1]]
+    assert max(apart_by) <= 1e-12
 
 
 def test_it_goes_on_where_it_was_stopped(
@@ -303,17 +281,6 @@ def test_what_cannot_be_measured_is_told_and_all_else_is(copy: Path, indelible: 
     assert model in line
 
 
-def test_what_is_done_again_keeps_no_step_of_before() -> None:
-    """The tag of a step that was kept is of the weights which are replaced; others are people's."""
-    own = {"kept_step": "3", "histories": "none", "reviewed": "by Ann", "mlflow.user": "ann"}
-    metrics = {"gt": 1.0, "mine": 2.0, "ga/x": 3.0, "forget_prob": 0.1}
-    before = Known("r", "n", "member", "FINISHED", "", "1", 5, 9, "", {}, own, metrics)
-    record = Record("n", {"algorithm": "ga"}, {"key": "k"}, {"gt": 4.0}, 7, 9)
-    found = with_additions(record, before, ["gt"])
-    assert found.tags == {"key": "k", "reviewed": "by Ann", "first_began": "5"}
-    assert found.metrics == {"gt": 4.0, "mine": 2.0}
-
-
 def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> None:
     model = base_of(copy, "small-cnn")
     answer = indelible(
@@ -331,31 +298,23 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
     assert labels == 10
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--factor", "nothing"], "factor is 'nothing'"),
-        (["--samples", "all"], "--samples has no effect without --model"),
-        (["--model", "latest"], "--model has no effect without --samples"),
-        (["--model", "latest", "--samples", "0"], "it takes all, or a whole number from 1"),
-        (["--model", "latest", "--samples", "5", "--sample-ids", "ids.txt"], "exclude each other"),
-        (["--model", "latest", "--samples", "5", "--sweep", "all"], "--sweep has no effect"),
-        (["--model", "latest", "--samples", "9999"], "the training split has 1000"),
-        (["--model", "latest", "--samples", "5", "--factor", "gt"], "those of attempts"),
-        (["--sweep", "nothing"], "there is no sweep 'nothing'"),
-        (["--factors", "module:nowhere:FAMILY"], "nowhere"),
-    ],
-)
-def test_bad_input_is_one_line(
-    words: list[str], said: str, copy: Path, indelible: Indelible
-) -> None:
-    before = metrics(copy)
-    answer = indelible(copy, "measure", *words)
-    assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err.splitlines()[-1]
-    assert metrics(copy) == before
+REFUSED = {
+    "factor is 'nothing'": ["--factor", "nothing"],
+    "--samples has no effect without --model": ["--samples", "all"],
+    "say which of its samples": ["--model", "latest"],
+    "it takes all, or a whole number from 1": ["--model", "latest", "--samples", "0"],
+    "--sweep has no effect": ["--model", "latest", "--samples", "5", "--sweep", "all"],
+    "the training split has 1000": ["--model", "latest", "--samples", "9999"],
+    "those of attempts": ["--model", "latest", "--samples", "5", "--factor", "gt"],
+    "there is no sweep 'nothing'": ["--sweep", "nothing"],
+    "nowhere": ["--factors", "module:nowhere:FAMILY"],
+}
 
 
-def test_a_store_without_sweeps(tmp_path: Path, indelible: Indelible) -> None:
-    answer = indelible(tmp_path / "none", "measure")
-    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+def test_bad_input_is_one_line(whole: Path, indelible: Indelible) -> None:
+    before = metrics(whole)
+    for said, words in REFUSED.items():
+        answer = indelible(whole, "measure", *words)
+        assert (answer.code, answer.out) == (2, "")
+        assert said in answer.err.splitlines()[-1]
+    assert metrics(whole) == before

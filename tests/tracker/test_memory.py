@@ -18,10 +18,10 @@ from tracker.base.workers import Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind
 from tracker.sweep import chunks, sweep
+from tracker.sweep.choosing import configure
 from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_within
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
-from tracker.sweep.choosing import configure
 from unlearning import algorithms, engine
 from unlearning import memory as machine
 from unlearning.algorithm import Algorithm

@@ -28,8 +28,8 @@ from tracker.cli import run
 from tracker.store.addresses import Address
 from tracker.store.opening import open_reader, open_store
 from tracker.store.records import Kind
-from tracker.sweep.plan import Plan
 from tracker.sweep.choosing import configure
+from tracker.sweep.plan import Plan
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError

@@ -131,6 +131,12 @@ def test_from_a_package_all_is_as_our_own(tmp_path: Path) -> None:
     assert members["halt"].params["share"] == "0.5"
     assert "acme/brightness" in members["ga"].metrics
     indelible(tmp_path, how=(sys.executable, "-c", CONTRACT))
+    keys = {run.data.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
+    shutil.rmtree(tmp_path / "site")  # another version makes other members
+    install(tmp_path / "site", "acme-methods", MODULES, POINTS, version="2.2")
+    indelible(tmp_path, *sweep, "--set", "halt.share=0.5")
+    now = {run.data.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
+    assert (len(keys), len(now - keys)) == (12, 12)  # of its architecture are all
 
 
 CONTRACT = """
@@ -193,32 +199,6 @@ def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tests_over_all_run_on_what_was_added(house: Path, tmp_path: Path) -> None:
-    tests = ("tests/unlearning/test_algorithms.py", "tests/factors/test_testing.py")
-    done = indelible(
-        *(house, "-n0", "-q", "-k", "halt or acme", "--override-ini=cache_dir=cache", *tests),
-        how=(sys.executable, "-m", "pytest"),
-        house=house,
-    )
-    assert " passed" in done.stdout
-    indelible(tmp_path, how=(sys.executable, "-c", CONTRACT), house=house)
-
-
-@pytest.mark.slow
-def test_another_version_of_an_algorithm_is_another_member(tmp_path: Path) -> None:
-    train = ("train", "--epochs", "1", "--train-samples", "60", "--arch", "mlp")
-    indelible(tmp_path, *train)
-    keys = []
-    for version in ("1.0", "2.0"):
-        shutil.rmtree(tmp_path / "site", ignore_errors=True)
-        install(tmp_path / "site", "acme-methods", MODULES, POINTS, version)
-        indelible(tmp_path, "sweep", "--algorithm", "halt", "--algorithm", "ga", "--samples", "1")
-        members = open_store(tmp_path / "mlruns").finished_runs(Kind.MEMBER)
-        keys.append({run.data.tags["key"] for run in members})
-    assert [len(found) for found in keys] == [2, 3]
-
-
-@pytest.mark.slow
 def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(ARCHITECTURE)
     source = ALGORITHM.format(name="own_halt") + FAMILY.format(name="own", column="light")
@@ -228,20 +208,22 @@ def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     sweep_id = indelible(tmp_path, *algorithm, "--samples", "5").stdout.strip()
     indelible(tmp_path, "load")
     sweep = (*algorithm, "--factors", "module:mine:FAMILY")
-    again = indelible(tmp_path, *sweep, "--samples", "5", "--again")
+    again = indelible(tmp_path, *sweep, "--samples", "5")  # measures what it lacks
     assert again.stdout.strip() == sweep_id
+    indelible(tmp_path, *sweep, "--samples", "6")
     indelible(tmp_path, "load")
     found = rows(indelible(tmp_path, "correlate", "--format", "json"))
     assert {"own_halt"} == {row["algorithm"] for row in found if row["factor"] == "light"}
     store = open_store(tmp_path / "mlruns")
-    member = next(iter(store.finished_runs(Kind.MEMBER))).data
+    made = [run.data for run in store.finished_runs(Kind.MEMBER)]
+    (member,) = (data for data in made if "factor_providers" in data.tags)
     sha256 = hashlib.sha256(source.encode()).hexdigest()
     said = json.loads(member.tags["algorithm_providers"])
     assert said == {"own_halt": f"module:mine:Halt {sha256}"}
     assert json.loads(member.tags["factor_providers"]) == {"own": f"module:mine:FAMILY {sha256}"}
     command = command_of(member.tags["mlflow.note.content"])
-    again = indelible(tmp_path, *command[1:])
-    assert "1 members done again: 1 with the same status and steps" in again.stderr
+    assert indelible(tmp_path, *command[1:]).stdout.strip()
+    assert len(list(store.finished_runs(Kind.MEMBER))) == 6  # it is there
     (tmp_path / "mine.py").write_text(source + "\n# changed\n")
     assert indelible(tmp_path, *sweep, "--samples", "5").stdout.strip() != sweep_id
 

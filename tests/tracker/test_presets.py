@@ -121,15 +121,6 @@ def test_a_trial_is_known_by_the_settings_that_it_tries(
     assert trials.choose_presets(store, wide, ("ga", "salun"), None, ()).trial != key()
 
 
-def test_a_sample_that_is_not_there_is_refused_before_a_trial(
-    untested: Path, indelible: Indelible
-) -> None:
-    answer = indelible(untested, *SWEEP, "--sample", 99999)
-    assert (answer.code, answer.out) == (2, "")
-    assert "99999" in answer.err
-    assert "trying" not in answer.err
-
-
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
@@ -147,18 +138,6 @@ def test_it_is_said_where_the_settings_come_from(
     assert "preset {preset}: {preset_reason}".format(**sweeps(store)[0]) == said
 
 
-def test_the_papers_training_is_for_data_of_ones_own_too(
-    tmp_path: Path, indelible: Indelible
-) -> None:
-    np.savez(tmp_path / "x.npz", images=np.eye(8)[None].repeat(20, 0), labels=np.arange(20) % 2)
-    data = ("train", "--dataset", f"npz:{tmp_path / 'x.npz'}", "--preset", "paper")
-    answer = indelible(tmp_path, *data, "--arch", "mlp", "--epochs", 1)
-    assert f"preset paper: untested on npz:{tmp_path / 'x.npz'} with mlp\n" in answer.err
-    params = open_store(tmp_path).run(answer.id).data.params
-    assert (params["batch_size"], params["lr"]) == ("150", "0.001")
-    assert presets.recipe("paper", "folder:x") == presets.recipe("paper", "npz:y")
-
-
 @pytest.mark.parametrize(
     ("dataset", "arch", "made"),
     [
@@ -173,6 +152,7 @@ def test_a_preset_is_made_for_a_data_set_and_an_architecture(
     dataset: str, arch: str, made: list[str]
 ) -> None:
     assert presets.made_for(dataset, arch) == made
+    assert presets.recipe("paper", "folder:x") == presets.recipe("paper", "npz:y")
     for name in presets.names():
         said = f"{'made for' if name in made else 'untested on'} {dataset} with {arch}"
         assert presets.standing(name, dataset, arch) == said

@@ -36,11 +36,10 @@ from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind, code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
-from tracker.sweep.measuring import lacking
-from tracker.sweep.measuring import measure
+from tracker.sweep.choosing import configure
+from tracker.sweep.measuring import lacking, measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.choosing import configure
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
@@ -201,7 +200,7 @@ def test_the_numbers_are_those_of_threads(
     with on_ray.pool(base.model, Stop()) as pool, pytest.raises(UserError, match="2 is not liked"):
         list(pool.map(dislikes, iter([1, 2, 3])))
     assert said[-1] == "Ray: 2 slots on 2 nodes"
-    finished = store.finished_members(plan.digests).items()
+    finished = store.finished_members(plan.digests.values()).items()
     done = {key: replace(member, versions="") for key, member in finished}
     missing = lacking(base.model, plan.planned(), done, plan.families)
     outcome = measure(store, base, missing, None, on_ray)

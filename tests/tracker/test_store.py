@@ -19,11 +19,10 @@ from tracker.base.workers import Clock
 from tracker.store.records import AVERAGED, Kind
 from tracker.store.write import Store
 from tracker.sweep import sweep
-from tracker.sweep.choosing import draw_samples
+from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, read_plan
-from tracker.sweep.choosing import configure
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
@@ -142,7 +141,7 @@ def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> Non
     run = store.run(done.sweep)
     content = store.artifacts.read(run.info.artifact_uri, PLAN)
     kept = read_plan(content, done.sweep, run.data.tags["key"])
-    assert set(kept.member_keys()) == {run.data.tags["key"] for run in children}
+    assert set(kept.keys()) == {run.data.tags["key"] for run in children}
     assert content
     ga = json.loads(content)["algorithms"]["ga"]
     assert ga["settings"] == configure(["ga"], "digits", [])[0].settings()

@@ -85,14 +85,6 @@ def test_what_leaves_the_finite_numbers_has_lost_all() -> None:
         assert 0 < attempt.prob_lost <= 1
 
 
-def test_only_what_is_shared_for_the_settings_at_hand_is_remembered() -> None:
-    base, (ids, _) = small_base(), samples()
-    each = [algorithms.get("ssd").from_text({"alpha": alpha}) for alpha in (1.0, 2.0, 3.0)]
-    for algorithm in each:
-        attempts(base, ids, algorithm, 0, Stop())
-    assert [what for what in base._remembered if isinstance(what, Algorithm)] == each[-1:]
-
-
 # The search
 
 Tried = Callable[[Algorithm, bool], Trial]

@@ -127,8 +127,7 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     assert answer.code == 0, answer.err
     said = next(line for line in answer.err.splitlines() if line.startswith("preset"))
     assert said.startswith("preset mine.toml: asked for, with SHA-256 ")
-    lacks = "; it says nothing of neggrad: defaults, not what preset digits has for neggrad"
-    assert said.endswith(lacks)
+    assert said.endswith("; it says nothing of neggrad: defaults")
     (sweep,) = runs(store, Kind.SWEEP)
     assert said == "preset {preset}: {preset_reason}".format(**sweep.data.params)
     settings = presets.load(str(path))["ga"].items()
@@ -206,10 +205,6 @@ def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
     answer = indelible(other, *words, "--output", path)
     assert answer.code == 0, answer.err
     assert "retrain has nothing to search" in answer.err
-    small = ("train", "--arch", "mlp", "--epochs", 1, "--train-samples", 50)
-    assert indelible(other, *small).code == 0
-    forecast = ("predict", "--algorithm", "ga", "--samples", 1, "--preset", path)
-    assert "; it was tuned for another base model" in indelible(other, *forecast).err
 
 
 def test_mistakes_are_one_line(tuned_store: Path, tmp_path: Path, indelible: Indelible) -> None:

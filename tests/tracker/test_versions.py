@@ -17,12 +17,9 @@ from tracker.base.beforehand import pre_factors
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.sweep import plan
+from tracker.sweep.choosing import configure
 from tracker.sweep.plan import PLAN, Plan
-from tracker.sweep.settings import configure
-from unlearning import datasets, models
-from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
 from unlearning.version import VERSION
 
@@ -86,19 +83,10 @@ def test_a_model_unlearned_in_float64_comes_back_to_the_last_bit(
     state = load_file(path)
     assert {t.dtype for t in state.values()} == {torch.float64}
     assert weights_sha256(state) == run.data.tags["weights_sha256"]
-    digits = datasets.load("digits")
-    network = models.build("small-cnn", digits).double()
-    network.load_state_dict(state)
-    restored = BaseModel(network, digits, CPU)
-    position = digits.train.positions([int(run.data.tags["sample_id"])])
-    prob = log_prob(restored.train_logits, restored.train_labels)[position].exp().item()
-    assert prob == run.data.metrics["forget_prob"]
     base = base_models.load(found, "latest", CPU, precision="float64")
     assert {p.dtype for p in base.model.params.values()} == {torch.float64}
     assert {t.dtype for t in base.weights.values()} == {torch.float32}
-    assert all((p != p.float().double()).any() for p in restored.params.values())  # no float32
-    assert indelible(store, "load").code == 0
-    assert indelible(store, "check").code == 0
+    assert all((p != p.float().double()).any() for p in state.values())  # no float32
 
 
 def test_factors_known_before_are_those_of_the_precision(store: Path) -> None:
@@ -113,12 +101,9 @@ def test_factors_known_before_are_those_of_the_precision(store: Path) -> None:
     assert torch.allclose(norms["float32"], norms["float64"], rtol=1e-2)
 
 
-def test_a_device_without_float64_is_refused(store: Path) -> None:
-    with pytest.raises(UserError, match="'mps' has no float64: use --device cpu"):
-        base_models.load(open_store(store), "latest", torch.device("mps"), precision="float64")
-
-
 @pytest.mark.parametrize("given", ["float16", "float32/float16", "", None, 32])
 def test_other_precisions_are_refused(store: Path, given: Any) -> None:
+    with pytest.raises(UserError, match="'mps' has no float64: use --device cpu"):
+        base_models.load(open_store(store), "latest", torch.device("mps"), precision="float64")
     with pytest.raises(UserError, match=f"precision is {given!r}: choose float32, float64"):
         base_models.load(open_store(store), "latest", CPU, precision=given)

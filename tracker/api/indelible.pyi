@@ -243,8 +243,7 @@ class Store:
             model: Measure samples of a base model instead.
             samples: Of the base model: all, or N drawn by seed 0.
             factor: Only the family of this factor. Default: all.
-            recompute: Unlearn members again that have no checkpoint, or no histories, to
-                measure.
+            recompute: Unlearn members again that have no checkpoint, keep it, and measure.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
             engine: Who computes: threads of this process, or the nodes of a Ray cluster.
@@ -546,7 +545,6 @@ class Store:
         checkpoints: str = "all",
         execution: Literal["auto", "stacked", "sequential"] = "auto",
         histories: Literal["runs", "none"] = "runs",
-        again: bool = False,
         shard: str | None = None,
     ) -> Sweep:
         """Unlearn samples one at a time, and log every attempt. The command line prints the
@@ -595,7 +593,6 @@ class Store:
                 faster.
             histories: Where to keep probability and loss after each step: as metrics of the
                 child runs, or not at all; their final values are always kept.
-            again: Do members again that are in the store, and compare them.
             shard: Do only the K-th of N shares, to be merged later: see 'indelible merge'.
 
         Returns:

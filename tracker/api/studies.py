@@ -29,10 +29,9 @@ from tracker.studies.search import tasks
 from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml
 from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget
-from tracker.sweep.choosing import draw_to_try
+from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.choosing import configure
 from tracker.sweep.sweep import run as run_plan
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms

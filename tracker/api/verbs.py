@@ -7,11 +7,10 @@ other wraps it. What is built on sweeps is in `studies`.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,19 @@ from tracker.base.beforehand import pre_factors
 from tracker.base.given import is_named
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Threads, pick_device
-from tracker.commands.make import Measure, Members, Named, Repeated, Sweep, Train, Tune, Unlearn
+from tracker.commands.make import Measure, Members, Named, Sweep, Train, Tune, Unlearn
 from tracker.commands.shared import Computing
 from tracker.reading.listing import sweep_of
 from tracker.store.records import Finished, Histories, Kind
 from tracker.store.write import Store
 from tracker.sweep.choosing import choose_samples
-from tracker.sweep.measuring import measure_sweep, sum_up
+from tracker.sweep.measuring import measure_sweep
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan, load_plan
-from tracker.sweep.planning import Wanted
 from tracker.sweep.planning import plans as plans_of
 from tracker.sweep.retention import Retention
-from tracker.sweep.shards import Shard, Share
+from tracker.sweep.shards import SHARD, Shard, Share
 from tracker.sweep.summary import after_sweep
-from tracker.sweep.sweep import recompute
 from tracker.sweep.sweep import run as run_plan
 from unlearning import presets
 from unlearning.dataset import Dataset
@@ -182,20 +179,8 @@ def plans(
     Args:
         names: of the algorithms, where the command names none.
     """
-    repeated = command if isinstance(command, Repeated) else None
-    wanted = Wanted(
-        names=command.algorithms or tuple(names),
-        samples=command.samples,
-        only_correct=repeated is not None and repeated.only_correct,
-        remaining=command.remaining,
-        preset=command.preset,
-        changes=command.settings,
-        seed=command.seed,
-        repeats=1 if repeated is None else repeated.repeats,
-    )
     own = named(place, command, base_run.model.dataset)
-    name, families = (command.name, command.factors) if isinstance(command, Sweep) else (None, ())
-    return plans_of(store, base_run, wanted, own, place.say, name, families)
+    return plans_of(store, base_run, command, own, place.say, names)
 
 
 # Sweeps
@@ -230,7 +215,6 @@ def sweep(place: Place, command: Sweep) -> Iterator[Swept]:
         chunk=command.chunk,
         execution=None if command.execution == "auto" else Execution(command.execution),
         retention=Retention.parse(command.checkpoints),
-        again=command.again,
         shard=None if command.shard is None else Shard.parse(command.shard),
         histories=Histories(command.histories),
     )
@@ -319,30 +303,24 @@ def _of_sweeps(
         params, run_id = run.data.params, run.info.run_id
         plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
         base_run = load(params["base_run_id"], params.get("precision", "float32"))
-        title, again = f"measuring {run.info.run_name}", 0
-        outcome = measure_sweep(
-            store, base_run, run, plan, families, engine, lambda size: place.progress(title, size)
-        )
+        bar, again = partial(place.progress, f"measuring {run.info.run_name}"), 0
+        outcome = measure_sweep(store, base_run, run, plan, families, engine, bar)
         if command.recompute and outcome.lacking:
-            members, own = outcome.lacking, command.factors
-            with place.progress(title, len(members)) as advance:
-                again = recompute(store, base_run, run, plan, members, own, engine, advance)
-            outcome.lacking = []
-            sum_up(store, run, plan, base_run.test_accuracy)
+            if SHARD in run.data.tags or run.info.status != "FINISHED":
+                raise UserError(f"sweep {run_id} is not whole: first do what it lacks")
+            again = len(outcome.lacking)
+            options = Options(engine=engine, retention=Retention("all"))
+            run_sweep(place, store, base_run, Plan.again(base_run, run, plan, families), options)
+            outcome.lacking = measure_sweep(store, base_run, run, plan, families).lacking
         for line in outcome.said():
             place.say(line)
-        lacking = Counter[str]()
-        for member in outcome.lacking:
-            lacking["weights"] += bool(member.of_weights)
-            lacking["histories"] += bool(member.of_histories)
         return {
             "sweep_id": run_id,
             "name": run.info.run_name,
             "up_to_date": outcome.current,
             "measured": outcome.measured,
-            "recomputed": again,
-            "without_checkpoint": lacking["weights"],
-            "without_histories": lacking["histories"],
+            "recomputed": again - len(outcome.lacking) if again else 0,
+            "not_kept": len(outcome.lacking),
             "lost": len(outcome.lost),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import click
 from mlflow.entities import Run
@@ -14,11 +15,16 @@ from tracker.cli._output import print_table, show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.commands.make import Demo, Measure, Sweep, Train
 from tracker.sweep.summary import summed_up
+from unlearning.outcome import Status
 
-SUMMED = (
-    *("algorithm", "attempts", "flipped", "damaged", "unchanged"),
-    *("accuracy", "mean_lost", "worst_lost", "steps", "seconds"),
-)
+# Columns after a sweep: the metric of its run, and how it is written.
+SUMMED = {
+    "accuracy": ("mean_test_accuracy", ".1%"),
+    "lost": ("mean_points_lost", "z.1f"),
+    "worst": ("worst_points_lost", "z.1f"),
+    "steps": ("mean_steps", ".1f"),
+    "seconds": ("mean_elapsed_s", ".2g"),
+}
 
 
 def train(session: Session, command: Train, run: Run) -> None:
@@ -35,8 +41,6 @@ def sweep(session: Session, command: Sweep | Demo, sweeps: Iterable[Swept]) -> N
         shares = swept.clock.shares().items()
         say(f"time of all threads: {', '.join(f'{doing} {share:.0%}' for doing, share in shares)}")
         click.echo(swept.run_id)
-        for line in swept.share.said(swept.done):
-            say(line)
         _came_to(swept, command.max_loss)
         if lines := swept.advice(command.max_loss):
             say("\n".join(["", *lines]))
@@ -47,12 +51,17 @@ def _came_to(swept: Swept, max_loss: float) -> None:
     rows = []
     for name, keys in swept.plan.planned().items():
         members = [swept.done[key] for key in keys if key in swept.done]
-        summary = vars(summed_up(name, members, swept.test_accuracy, max_loss))
-        if summary["attempts"]:
-            rows.append({column: summary[column] for column in SUMMED})
+        found = summed_up(members, swept.test_accuracy, max_loss)
+        if attempts := sum(found[each] for each in Status if each is not Status.ALREADY_WRONG):
+            row: dict[str, Any] = {"algorithm": name}
+            row["flipped"] = f"{found[Status.FLIPPED]:.0f} of {attempts:.0f}"
+            row["damaged"] = int(found["damaged"])
+            for column, (metric, style) in SUMMED.items():  # of nothing there is no mean
+                row[column] = f"{found[metric]:{style}}" if metric in found else None
+            rows.append(row)
     if rows:
         say(
-            f"\nTest accuracy was {swept.test_accuracy:.4g} before. Lost: percentage points of it."
+            f"\nTest accuracy was {swept.test_accuracy:.1%} before. Lost: percentage points of it."
             f"\nDamaged: flipped, but lost more than {max_loss:g} points.\n"
         )
         print_table(rows, stream=sys.stderr)

@@ -224,7 +224,6 @@ class Sweep(Limited, Repeated):
         indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
         """
     requires = ("algorithms",)
-    exclusive = (("again", "shard"),)
 
     name: str | None = advanced(
         text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does"
@@ -251,7 +250,6 @@ class Sweep(Limited, Repeated):
         "not at all; their final values are always kept.",
         "runs",
     )
-    again: bool = advanced(FLAG, "Do members again that are in the store, and compare them.")
     shard: str | None = advanced(
         text("K/N"), "Do only the K-th of N shares, to be merged later: see 'indelible merge'."
     )
@@ -435,7 +433,7 @@ class Measure(Printed, Computing, Named):
     )
     factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
     recompute: bool = option(
-        FLAG, "Unlearn members again that have no checkpoint, or no histories, to measure."
+        FLAG, "Unlearn members again that have no checkpoint, keep it, and measure."
     )
 
 

@@ -112,7 +112,7 @@ def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Tabl
         if content is None and run.status == "RUNNING":
             return  # it is just begun
         plan = read_plan(content, run_id, run.tags.get("key"))
-        keys = plan.member_keys()
+        keys = [*plan.keys()]
         yield "plans", pa.table([[run_id] * len(keys), keys], schema=STAGING["plans"])
         catalog = [{**c, "run_id": run_id, "position": n} for n, c in enumerate(plan.factors)]
         yield "catalogs", pa.Table.from_pylist(catalog, schema=STAGING["catalogs"])

@@ -207,7 +207,7 @@ def _data_of(base: Known) -> Data:
 def _children(reader: Reader, parent: Known, plan: KeptPlan | None) -> dict[str, Finished]:
     """The finished child runs that a parent run may have, by key, whosever they are."""
     if plan is not None:
-        keys = {*plan.member_keys()}
+        keys = {*plan.keys()}
         found = reader.finished(plan.digests.values())
         return {key: member for key, member in found.items() if key in keys}
     runs = [run for run in reader.of_kind(CHILD[Kind(parent.kind)]) if run.status == "FINISHED"]
@@ -278,7 +278,7 @@ class _Merge:
             _refuse_conflict(what, there[key].run_id, there[key].metrics, here[key].metrics)
         advance(len(there.keys() & here.keys()), run.name)
         new = sorted(there.keys() - here.keys())
-        planned = {*(plan.member_keys() if plan else there)}
+        planned = {*(plan.keys() if plan else there)}
         where = _experiment_id(store, run)
         known = store.find_sweep(where, run.tags["key"], kind)
         is_done = bool(known and known.info.status == "FINISHED" and SHARD not in known.data.tags)

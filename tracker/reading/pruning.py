@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.read import Reader
 from tracker.store.records import Finished, Kind, Known
 from tracker.store.weights import file_name
 from tracker.sweep.plan import load_plan
-from tracker.sweep.retention import KEEPS, Claim, Retention
+from tracker.sweep.retention import KEEPS, Retention, policies_of, wanted
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
@@ -31,17 +30,15 @@ def unwanted(reader: Reader, changed: Mapping[str, Retention]) -> list[dict[str,
         if run.status == "FINISHED" and "key" in run.tags
     }
     done = {key: Finished.told(run.run_id, run.tags, run.metrics) for key, run in members.items()}
-    wanted = set[str]()
+    kept = set[str]()
     for sweep in reader.of_kind(Kind.SWEEP):
-        uri, key = sweep.artifact_uri, sweep.tags.get("key")
-        claim = Claim.of(load_plan(reader.artifacts, uri, sweep.run_id, key), sweep.tags)
-        if sweep.run_id in changed:
-            claim = replace(claim, policies=(changed[sweep.run_id],))
-        wanted |= claim.wanted(done)
+        key, policy = sweep.tags.get("key"), changed.get(sweep.run_id)
+        plan = load_plan(reader.artifacts, sweep.artifact_uri, sweep.run_id, key)
+        kept |= wanted(plan.planned(), [policy] if policy else policies_of(sweep.tags), done)
     return [
         {"run_id": run.run_id, "name": run.name, "bytes": _size(reader, run)}
         for key, run in sorted(members.items())
-        if key not in wanted and "checkpoint" in run.tags
+        if key not in kept and "checkpoint" in run.tags
     ]
 
 

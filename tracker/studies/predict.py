@@ -118,7 +118,7 @@ def only_new(store: Store, plan: Plan) -> Plan:
 
     Raises HopelessError where none is left.
     """
-    done = store.finished_members(plan.digests)
+    done = store.finished_members(plan.digests.values())
     ids = plan.sample_ids
     new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
     if not new:

@@ -1,15 +1,23 @@
-"""Which samples a sweep unlearns: those that are named, or some that are drawn."""
+"""What a sweep is about: which samples, named or drawn, and which settings of its algorithms."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from unlearning import algorithms, presets
+from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Setting
 
+TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
 NAMED = 5  # sample ids that a message names
+
+# Samples
 
 
 def choose_samples(
@@ -25,17 +33,16 @@ def choose_samples(
     """
     known = base.dataset.train.ids.tolist()
     wrong = misclassified(base) if only_correct else set()
-    if named:
-        base.dataset.train.positions(list(named))  # before any work, that they are there
-        if refused := [str(sample) for sample in named if sample in wrong]:
-            some = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
-            raise UserError(
-                "--only-correct is given, but the base model misclassifies "
-                f"{len(refused)} of the samples that are named ({some}): leave them out, or leave "
-                "--only-correct out"
-            )
-        return list(named)
-    return draw_samples(known, len(known) - len(wrong) if count is None else count, seed, wrong)
+    if not named:
+        return draw_samples(known, len(known) - len(wrong) if count is None else count, seed, wrong)
+    base.dataset.train.positions(list(named))  # before any work, that they are there
+    if refused := [str(sample) for sample in named if sample in wrong]:
+        some = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
+        raise UserError(
+            f"--only-correct is given, but the base model misclassifies {len(refused)} of the "
+            f"samples that are named ({some}): leave them out, or leave --only-correct out"
+        )
+    return list(named)
 
 
 def misclassified(base: BaseModel) -> set[int]:
@@ -55,9 +62,8 @@ def draw_samples(
     """
     drawn = _in_order(ids, seed, left_out)
     if count > len(drawn):
-        there = f"the training split has {len(ids)}"
-        if left_out:
-            there += f", of which the base model gets {len(drawn)} right (--only-correct)"
+        right = f", of which the base model gets {len(drawn)} right (--only-correct)"
+        there = f"the training split has {len(ids)}{right if left_out else ''}"
         raise UserError(f"{count} samples are asked for, but {there}")
     return sorted(drawn[:count])
 
@@ -93,3 +99,77 @@ def _in_order(ids: Sequence[int], seed: int, left_out: Collection[int]) -> list[
     """The ids in the order of drawing, without some."""
     order = np.random.default_rng([seed, 2]).permutation(len(ids))
     return [ids[position] for position in order if ids[position] not in left_out]
+
+
+# Settings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The preset of each algorithm, by its name, and why it is this one.
+
+    Attributes:
+        trial: the key of the trial that chose, if one did.
+    """
+
+    presets: Mapping[str, str]
+    reason: str
+    trial: str | None = None
+
+    @classmethod
+    def of(cls, names: Iterable[str], preset: str, reason: str) -> Choice:
+        """One preset for all algorithms."""
+        return cls(dict.fromkeys(names, preset), reason)
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], names: Iterable[str], trial: str) -> Choice:
+        """What `params` gave, of these algorithms."""
+        said = params["preset"]
+        found = dict(pair.split("=") for pair in said.split(", ")) if "=" in said else {}
+        return cls({name: found.get(name, said) for name in names}, params["preset_reason"], trial)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The choice as a sweep's params."""
+        pairs = [f"{name}={preset}" for name, preset in self.presets.items()]
+        different = len(set(self.presets.values())) > 1
+        said = ", ".join(pairs) if different else next(iter(self.presets.values()))
+        if presets.is_file(said):
+            said = Path(said).name.encode("utf-8", "replace").decode()
+        return {"preset": said, "preset_reason": self.reason}
+
+    def __str__(self) -> str:
+        """One line."""
+        return "preset {preset}: {preset_reason}".format(**self.params)
+
+
+def configure(
+    names: Iterable[str], preset: str | Choice | None, changes: Iterable[str]
+) -> list[Algorithm]:
+    """The algorithms of those names with a preset's settings and single changes to them.
+
+    Args:
+        preset: of all, or the choice for each; their defaults if None.
+        changes: `algorithm.name=value` each.
+
+    Raises UserError for an unknown algorithm, preset or hyper-parameter, or a value out of range.
+    """
+    classes = {name: algorithms.get(name) for name in names}
+    settings = dict[str, dict[str, Setting]]()
+    for name in classes:
+        own = preset.presets[name] if isinstance(preset, Choice) else preset
+        settings[name] = dict(presets.load(own, classes).get(name, {})) if own is not None else {}
+    for change in changes:
+        target, equals, value = change.partition("=")
+        algorithm, dot, name = target.partition(".")
+        if not (equals and dot and algorithm in classes):
+            raise UserError(
+                f"--set {change} is not understood: write ALGORITHM.NAME=VALUE with one of the "
+                f"sweep's algorithms ({', '.join(classes)})"
+            )
+        settings[algorithm][name] = value
+    made = []
+    for name, found in classes.items():
+        with algorithms.REGISTRY.by(name):
+            made.append(found.from_text(settings[name]))
+    return made

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from mlflow.entities import Run
@@ -18,17 +18,19 @@ from factors.family import post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
 from tracker.store.records import (
+    AVERAGED,
     KEPT_STEP,
     NOTE,
     PATH,
     VERSIONS,
+    Known,
     Record,
     as_tag,
     code_version,
     milliseconds,
 )
 from tracker.store.weights import file_name
-from tracker.sweep.memory import halved
+from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.notes import member_note
 from tracker.sweep.plan import Plan
 from unlearning import algorithms
@@ -45,6 +47,7 @@ from unlearning.version import VERSION
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
+CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,6 @@ class ChunkRunner:
     clock: Clock
     stop: Callable[[], bool]
     samples: Sequence[int] | None = None
-    fitting: dict[str, int] = field(default_factory=dict)  # see `halved`
 
     def __post_init__(self) -> None:
         self.base = self.base_run.model
@@ -95,7 +97,7 @@ class ChunkRunner:
         self.positions = self.base.dataset.train.positions(samples)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
-        """One record for each member. A chunk for which memory runs out is halved, later ones too.
+        """One record for each member. A chunk for which memory runs out is halved.
 
         Args:
             base: the runner's base model or a replica of it.
@@ -103,8 +105,7 @@ class ChunkRunner:
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """
         algorithm, sample_ids = work
-        compute = partial(self._records, base, algorithm)
-        return halved(compute, sample_ids, algorithm.name, self.fitting)
+        return halved(partial(self._records, base, algorithm), sample_ids, algorithm.name)
 
     def tried(self, base: BaseModel, work: Work) -> list[Record] | Raised:
         """The same; what an algorithm of somebody else's raises is returned, and others go on."""
@@ -116,10 +117,24 @@ class ChunkRunner:
                 raise
             return raised
 
+    def sizes(self, kept: Mapping[str, str], room: float) -> dict[str, int]:
+        """How many members of each algorithm a worker computes at a time, by its name.
+
+        Args:
+            kept: the sizes of the chunks when the sweep was begun, on which last bits depend: there
+                are no larger ones. room: bytes that the chunk of one worker may take.
+        """
+        found = dict[str, int]()
+        for algorithm in self.plan.algorithms:
+            name, remaining = algorithm.name, self.plan.remaining_count
+            size = chunk_size(self.base, algorithm, self.executions[name], remaining, room)
+            found[name] = min(size, int(kept.get(name, size)))
+        return found
+
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
     ) -> list[Record]:
-        started, plan = milliseconds(), self.plan
+        started, plan, train = milliseconds(), self.plan, self.base.dataset.train
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
         with self.clock.of("compute"):
@@ -138,71 +153,59 @@ class ChunkRunner:
         metrics = {self.metrics[name]: values.tolist() for name, values in columns.items()}
         for name, values in unlearned.details.items():
             metrics[f"{algorithm.name}/{name}"] = values.tolist()
-        tags = [
-            self._tags(algorithm, *each, unlearned, member)
-            for member, each in enumerate(zip(sample_ids, positions.tolist(), strict=True))
-        ]
-        files: list[Mapping[str, bytes]] = [{} for _ in sample_ids]
-        if self.checkpoints:
-            with self.clock.of("checkpoints"):
-                for member, status in enumerate(unlearned.status):
-                    if status is not Status.ALREADY_WRONG:  # else nothing was run
-                        checkpoint = self._checkpoint(unlearned.state_of(member))
-                        tags[member] |= checkpoint.tags
-                        files[member] = checkpoint.file
-        took = _own_times(milliseconds() - started, unlearned.elapsed_s.tolist())
-        return [
-            Record(
-                name=f"{algorithm.name}-{sample_id:05d}",
-                params={  # no setting may have one of these names: `PARAMS`
-                    "algorithm": algorithm.name,
-                    "seed": plan.seed,
-                    "engine_version": VERSION,
-                    "precision": plan.precision,
-                    **algorithm.settings(),
-                },
-                tags=tags[member],
-                metrics={n: v[member] for n, v in metrics.items() if not math.isnan(v[member])},
-                histories=histories[member],
-                artifacts=files[member],
-                started_ms=started,
-                ended_ms=started + took[member],
+        with self.clock.of("checkpoints"):
+            checkpoints = [self._checkpoint(unlearned, member) for member in range(len(sample_ids))]
+        own = unlearned.elapsed_s.tolist()  # of the steps; all other time is shared out evenly
+        rest = max(0.0, (milliseconds() - started) / 1000 - sum(own)) / len(own)
+        records = []
+        for member, sample_id in enumerate(sample_ids):
+            position = int(positions[member])
+            status, path = unlearned.status[member], train.path_of(sample_id)
+            kept, last = int(unlearned.kept[member]), int(unlearned.steps[member])
+            note = member_note(self.base_run, plan, algorithm, sample_id, status, last, kept)
+            records.append(
+                Record(
+                    name=f"{algorithm.name}-{sample_id:05d}",
+                    params={  # no setting may have one of these names: `PARAMS`
+                        "algorithm": algorithm.name,
+                        "seed": plan.seed,
+                        "engine_version": VERSION,
+                        "precision": plan.precision,
+                        **algorithm.settings(),
+                    },
+                    tags={
+                        "sample_id": str(sample_id),
+                        "split_position": str(position),
+                        "label": str(int(train.labels[position])),
+                        **({} if path is None else {PATH: path}),
+                        "status": str(status),
+                        "key": plan.key(algorithm, sample_id),
+                        "code_version": code_version(),
+                        VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
+                        **({} if kept == last else {KEPT_STEP: str(kept)}),
+                        **plan.providers_of([algorithm]),
+                        NOTE: note,
+                        **checkpoints[member].tags,
+                    },
+                    metrics={n: v[member] for n, v in metrics.items() if not math.isnan(v[member])},
+                    histories=histories[member],
+                    artifacts=checkpoints[member].file,
+                    started_ms=started,
+                    ended_ms=started + round(1000 * (own[member] + rest)),
+                )
             )
-            for member, sample_id in enumerate(sample_ids)
-        ]
+        return records
 
-    def _tags(
-        self,
-        algorithm: Algorithm,
-        sample_id: int,
-        position: int,
-        unlearned: Unlearned,
-        member: int,
-    ) -> dict[str, str]:
-        plan, train = self.plan, self.base.dataset.train
-        status, path = unlearned.status[member], train.path_of(sample_id)
-        kept, last = int(unlearned.kept[member]), int(unlearned.steps[member])
-        return {
-            "sample_id": str(sample_id),
-            "split_position": str(position),
-            "label": str(int(train.labels[position])),
-            **({} if path is None else {PATH: path}),
-            "status": str(status),
-            "key": plan.key(algorithm, sample_id),
-            "code_version": code_version(),
-            VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
-            **({} if kept == last else {KEPT_STEP: str(kept)}),
-            **plan.providers_of([algorithm]),
-            NOTE: member_note(self.base_run, plan, algorithm, sample_id, status, last, kept),
-        }
-
-    def _checkpoint(self, state: Mapping[str, Tensor]) -> Checkpoint:
-        """The checkpoint of a member, by its weights in main memory."""
+    def _checkpoint(self, unlearned: Unlearned, member: int) -> Checkpoint:
+        """The checkpoint of a member, by its weights in main memory; empty if none is wanted."""
+        if not self.checkpoints or unlearned.status[member] is Status.ALREADY_WRONG:
+            return Checkpoint({}, {})
         base_run, network = self.base_run, self.base.network
         whole = self.base.once(
             "chunks/state", lambda: {n: tensor.cpu() for n, tensor in network.state_dict().items()}
         )
-        return Checkpoint.of(base_run.weights, {**whole, **state}, base_run.weights_sha256)
+        state = {**whole, **unlearned.state_of(member)}
+        return Checkpoint.of(base_run.weights, state, base_run.weights_sha256)
 
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
@@ -211,15 +214,18 @@ def executions_of(sweep: Run) -> dict[str, Execution]:
     return {name: Execution(how) for name, how in said.items()}
 
 
-def _own_times(chunk_ms: int, elapsed_s: Sequence[float]) -> list[int]:
-    """How long each member took, in milliseconds; together they take as long as their chunk.
+def is_the_same(before: Known, record: Record) -> bool:
+    """Whether a member came to the weights that its run already has.
 
-    Args:
-        chunk_ms: from the first step to the last factor.
-        elapsed_s: of each member, its share of the steps; what is left is shared out evenly.
+    Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
+    final values of the curves have to be equal.
     """
-    rest = max(0.0, chunk_ms / 1000 - sum(elapsed_s)) / len(elapsed_s)
-    return [round(1000 * (own + rest)) for own in elapsed_s]
+    if (sha256 := before.tags.get("weights_sha256")) is not None:
+        return sha256 == record.tags["weights_sha256"]
+    steps = AVERAGED["steps"]
+    return before.metrics.get(steps) == record.metrics.get(steps) and all(
+        before.metrics.get(point.key) == point.value for point in record.final
+    )
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:

@@ -18,43 +18,30 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SURELY = 2  # times that what is counted may be more than what is taken
-LARGEST_COUNT = 2**20  # of workers, which no machine has
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
 
 
 def halved(
-    compute: Callable[[list[Item]], list[Result]],
-    members: list[Item],
-    algorithm: str,
-    fitting: dict[str, int] | None = None,
+    compute: Callable[[list[Item]], list[Result]], members: list[Item], algorithm: str
 ) -> list[Result]:
     """What is computed of members. Where memory runs out, of one half after the other.
 
-    Args:
-        fitting: how many members of an algorithm fit, by its name, as far as that was found out:
-            of too many members a next time the halves are taken at once.
-
     Raises Failure if one member alone does not fit, and what other people's code raised as it is.
     """
-    fitting = {} if fitting is None else fitting
     try:
-        if len(members) <= fitting.get(algorithm, len(members)):
-            return compute(members)
+        return compute(members)
     except (MemoryError, RuntimeError, Raised) as error:
         cause = error.__cause__ if isinstance(error, Raised) else error
-        if not (
-            isinstance(cause, (MemoryError, torch.cuda.OutOfMemoryError))
-            or (cause is not None and "can't allocate memory" in words_of(cause))
-        ):
+        ran_out = isinstance(cause, (MemoryError, torch.cuda.OutOfMemoryError))
+        if not ran_out and "can't allocate memory" not in words_of(cause or error):
+            raise
+        if len(members) == 1 and isinstance(error, Raised):
             raise
         if len(members) == 1:
-            if isinstance(error, Raised):
-                raise
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
-        fitting[algorithm] = min(fitting.get(algorithm, len(members)), len(members) - 1)
     half = len(members) // 2
     halves = members[:half], members[half:]
-    return [result for some in halves for result in halved(compute, some, algorithm, fitting)]
+    return [result for some in halves for result in halved(compute, some, algorithm)]
 
 
 def chunk_size(
@@ -85,24 +72,21 @@ def workers_within(
 
     Raises UserError where there is not even room for one.
     """
-    shared = {}
+    left, largest, free = room, 0.0, room / CPU_SHARE
     for algorithm in chosen:
         with algorithms.REGISTRY.by(algorithm.name):
-            shared[algorithm.name] = algorithm.shared_memory(base)
-    left, fewest = room - sum(shared.values()), LARGEST_COUNT
-    for algorithm in chosen:
+            shared = algorithm.shared_memory(base)
         phases = _phases(base, algorithm, Execution.SEQUENTIAL, remaining_count)
-        one, own = max(phase.member + phase.once for phase in phases), shared[algorithm.name]
-        free = room / CPU_SHARE
-        if base.device.type == "cpu" and is_told() and own + one / SURELY > free:
+        one = max(phase.member + phase.once for phase in phases)
+        if base.device.type == "cpu" and is_told() and shared + one / SURELY > free:
             raise UserError(
-                f"one sample of {algorithm.name} takes up to {(own + one) / 1e9:.2g} GB of "
-                f"memory, {own / 1e9:.2g} of them for what all samples share, and "
+                f"one sample of {algorithm.name} takes up to {(shared + one) / 1e9:.2g} GB of "
+                f"memory, {shared / 1e9:.2g} of them for what all samples share, and "
                 f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible "
                 "algorithms'), use a larger machine, or leave it out"
             )
-        fewest = min(fewest, int(max(left, 0) // one))
-    return max(1, fewest), max(left, 0.0)
+        left, largest = max(0.0, left - shared), max(largest, one)
+    return max(1, int(left // largest)), left
 
 
 def _phases(

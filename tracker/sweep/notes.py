@@ -6,10 +6,9 @@ shows only the beginning until the reader asks for more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from textwrap import indent, wrap
+from textwrap import wrap
 
 import jinja2
 from mlflow.entities import Run
@@ -20,10 +19,8 @@ from tracker.base.images import in_note
 from tracker.store.records import Finished
 from tracker.store.views import COUNT, EASIEST, TAG, is_large
 from tracker.sweep.plan import PLAN, KeptPlan, Plan
-from tracker.sweep.summary import EXACT
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
-from unlearning.errors import UserError
 from unlearning.naming import counted
 from unlearning.outcome import Status
 
@@ -69,21 +66,22 @@ def sweep_note(
     """The parent run's description: what was done, on what, what came out, how to go on.
 
     Args:
-        test_accuracy: of the base model.
+        test_accuracy: of the base model. outcome: the aggregates.
         children: link to the UI's table of the child runs. done: the members, by key.
     """
-    names, samples = [*plan.settings], len(plan.sample_ids)
-    kept = {done[key].has_histories for key in plan.member_keys() if key in done}
+    samples, names = len(plan.sample_ids), [*plan.settings]
+    columns = {n: c for n, c in COLUMNS.items() if any(f"{a}/{c}" in outcome for a in names)}
+    rows = [[a, *(_cell(outcome.get(f"{a}/{c}")) for c in columns.values())] for a in names]
+    kept = {done[key].has_histories for key in done.keys() & plan.keys()}
     return TEMPLATES.get_template("sweep_note.md.j2").render(
         samples=counted(samples, "training sample"),
         algorithms=counted(len(names), "algorithm"),
         params=sweep.data.params,
         sweep_id=sweep.info.run_id,
         base=base.info,
-        table=_table(names, outcome),
+        table=[["algorithm", *columns], ["---"] * (1 + len(columns)), *rows],
         max_loss=f"{MAX_LOSS:g}",
         test_accuracy=f"{test_accuracy:.1%}",
-        exact=[f"{name}: {EXACT}" for name in names if _is_exact(name)],
         settings=plan.settings,
         is_large=is_large(samples * len(names)),
         count=COUNT,
@@ -93,6 +91,13 @@ def sweep_note(
         plan_file=PLAN,
         histories="all" if all(kept) else "some" if any(kept) else "none",
     )
+
+
+def _cell(value: float | None) -> str:
+    """A number with three digits, but a count with all that it has."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
 
 
 def member_note(
@@ -109,66 +114,22 @@ def member_note(
     Args:
         steps: that were taken. kept: the step whose weights are kept.
     """
-    data = base_run.model.dataset
+    data, name = base_run.model.dataset, algorithm.name
     words = [
-        f"indelible sweep --model {base_run.run_id}",
-        f"--algorithm {algorithms.reference(algorithm.name)}",
-        *(f"--factors {name}" for name in plan.asked_families),
+        f"indelible sweep --model {base_run.run_id} --algorithm {algorithms.reference(name)}",
+        *(f"--factors {family}" for family in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
-        *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
-        "--again",
+        *(f"--set {name}.{setting}={value}" for setting, value in algorithm.settings().items()),
     ]
-    within = f"within {counted(steps, 'step')}"
     return TEMPLATES.get_template("member_note.md.j2").render(
         sample_id=sample_id,
-        algorithm=algorithm.name,
-        ended={
-            Status.FLIPPED: f"the prediction flipped at step {steps}",
-            Status.REWOUND: f"the prediction flipped at step {steps}, but step {kept} is kept",
-            Status.MAX_STEPS: f"the prediction did not flip {within}",
-            Status.UNCHANGED: f"not a bit of the weights changed {within}",
-            Status.NON_FINITE: f"step {steps} left the finite numbers",
-            Status.ALREADY_WRONG: "the base model misclassifies it, so nothing was run",
-        }[status],
+        algorithm=name,
+        status=status,
+        steps=steps,
+        kept=kept,
+        within=counted(steps, "step"),
         shown=in_note(base_run.run_id, data, sample_id),
         path=data.train.path_of(sample_id),
-        command=_in_lines(words),
+        lines=wrap(" ".join(words), WIDTH, break_long_words=False, break_on_hyphens=False),
     )
-
-
-def _in_lines(words: Iterable[str]) -> str:
-    """A command in lines that a page has room for; none of its parts is broken."""
-    whole = " ".join(word.replace(" ", "\0") for word in words)
-    lines = wrap(
-        *(whole, WIDTH), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-    return indent(" \\\n".join(lines).replace("\0", " "), "    ")
-
-
-def _is_exact(name: str) -> bool:
-    """Whether an algorithm is exact; one that is not installed here counts as not."""
-    with suppress(UserError):
-        return bool(algorithms.get(name).is_exact)
-    return False
-
-
-def _table(names: Iterable[str], outcome: Mapping[str, float]) -> list[list[str]]:
-    """The rows of the table in a sweep's description, headings first, without empty columns.
-
-    Args:
-        names: of the algorithms. outcome: metrics of the parent run.
-    """
-    columns = [["algorithm", "---", *names]]
-    for head, metric in COLUMNS.items():
-        values = [outcome.get(f"{name}/{metric}") for name in names]
-        if any(value is not None for value in values):
-            columns.append([head, "---", *map(_cell, values)])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _cell(value: float | None) -> str:
-    """A number with three digits, but a count with all that it has."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"

@@ -21,7 +21,6 @@ class Options:
         execution: of the members of a chunk; measured for each algorithm if None.
         engine: computes; threads, one a core, if nothing else is said.
         retention: which checkpoints are kept.
-        again: whether members that are in the store are done again, in place of those.
         shard: the share of the plan that is done; all of it if None.
         histories: where those of members are kept that are written now.
     """
@@ -30,7 +29,6 @@ class Options:
     execution: Execution | None = None
     engine: Engine = THREADS
     retention: Retention = field(default_factory=lambda: Retention("all"))
-    again: bool = False
     shard: Shard | None = None
     histories: Histories = Histories.RUNS
 
@@ -41,8 +39,7 @@ class Reporter:
 
     Attributes:
         progress: is told how many members were just finished, and with which algorithm.
-        say: is told, a line each, what is to be known of the samples (see `summary`), and how
-            members that were done again compare with before.
+        say: is told, a line each, what there is to remark.
         clock: adds up where the time goes.
         ended: is given the members that are in the store, by key, when all is done.
     """

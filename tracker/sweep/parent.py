@@ -13,12 +13,12 @@ from tracker.store import views
 from tracker.store.files import Damaged
 from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
 from tracker.store.write import PROCESS, Store
+from tracker.sweep.choosing import TRIAL
 from tracker.sweep.chunks import EXECUTION, executions_of
 from tracker.sweep.memory import chunk_size
 from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
-from tracker.sweep.choosing import TRIAL
 from tracker.sweep.shards import tell
 from tracker.sweep.summary import aggregates
 from unlearning.engine import faster_execution
@@ -27,32 +27,22 @@ from unlearning.execution import Execution, by_device
 from unlearning.version import VERSION
 
 
-def begin(store: Store, base_run: BaseRun, plan: Plan, options: Options, to: str) -> str:
-    """A new parent run; its id. Args: to: the id of its experiment."""
-    record = parent_record(base_run, plan, chosen_executions(base_run, plan, options), options)
-    return store.begin_sweep(to, record, base_run.data)
-
-
 def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
     """How each algorithm's members are executed: as asked, or what is faster."""
-    if options.execution is not None:
-        return {algorithm.name: options.execution for algorithm in plan.algorithms}
-    base, engine = base_run.model, options.engine
+    base, asked, found = base_run.model, options.execution, dict[str, Execution]()
     positions = base.dataset.train.positions(list(plan.sample_ids))
-    room, found = engine.room(base) / engine.count(base), {}
-    threads = torch.get_num_threads()
+    room, threads = options.engine.room(base) / options.engine.count(base), torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
         for algorithm in plan.algorithms:
             # No more of them than a chunk would have: the measurement has to fit as well.
-            size = options.chunk or chunk_size(
-                base, algorithm, Execution.STACKED, plan.remaining_count, room
-            )
+            how = (base, algorithm, Execution.STACKED, plan.remaining_count, room)
+            some = positions if asked else positions[: options.chunk or chunk_size(*how)]
             try:
-                how = faster_execution(base, algorithm, positions[:size], plan.seed)
+                fast = asked or faster_execution(base, algorithm, some, plan.seed)
             except Raised:  # it does so again when it is swept, which goes on with the others
-                how = by_device(base.device)
-            found[algorithm.name] = how
+                fast = by_device(base.device)
+            found[algorithm.name] = fast
     finally:
         torch.set_num_threads(threads)
     return found
@@ -98,14 +88,12 @@ def found(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> str:
 
     Raises UserError where its members are executed otherwise than it is asked for.
     """
-    how = executions_of(sweep)
-    if asked is not None and set(how.values()) != {str(asked)}:
+    how, uri, run_id = executions_of(sweep), sweep.info.artifact_uri, str(sweep.info.run_id)
+    if asked is not None and set(how.values()) != {asked}:
         said = ", ".join(f"{name} {execution}" for name, execution in how.items())
         raise UserError(
-            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
-            "or begin another sweep with --name, which does members anew with --again"
+            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out"
         )
-    uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
     try:
         load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
@@ -131,12 +119,12 @@ def close(
     base = store.run(sweep.data.params["base_run_id"])
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, sweep_id, sweep.data.tags.get("key"))
     planned, experiment_id = plan.planned(), sweep.info.experiment_id
-    if {*plan.member_keys()} <= done.keys():
+    if {*plan.keys()} <= done.keys():
         views.tag_members(store, sweep_id, planned, done)
         store.discard_half_written(sweep_id)
     views.add(store, experiment_id, sweep_id)
     outcome = aggregates(planned, done, test_accuracy)
     children = views.link(experiment_id, sweep_id)
     note = sweep_note(sweep, base, test_accuracy, plan, outcome, children, done)
-    begins = tell(store, sweep_id, share, plan.member_keys(), done)
+    begins = tell(store, sweep_id, share, plan.keys(), done)
     store.close_sweep(sweep_id, outcome, begins + note, ended_ms)

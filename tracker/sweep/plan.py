@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mlflow.entities import Run
 
 import factors
+from factors.family import Column, Family
+from tracker.base.base_models import BaseRun
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.records import MEASURED_AT, milliseconds, sha256_of
+from tracker.store.records import MEASURED_AT, Finished, milliseconds, sha256_of
+from tracker.store.write import Store
+from tracker.sweep.choosing import Choice
 from unlearning import algorithms, architectures
+from unlearning.algorithm import Algorithm
+from unlearning.errors import UserError
+from unlearning.hyperparameters import Setting
 from unlearning.registry import MODULE
 from unlearning.version import VERSION
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-    from factors.family import Column, Family
-    from tracker.base.base_models import BaseRun
-    from tracker.store.records import Finished
-    from tracker.store.write import Store
-    from tracker.sweep.settings import Choice
-    from unlearning.algorithm import Algorithm
-    from unlearning.hyperparameters import Setting
-
 
 PLAN = "plan.json"  # the artifact of a sweep
 
 
+class Members:
+    """The members of a plan, by the digests of its algorithms, its sample ids and its name."""
+
+    name: Any
+    sample_ids: Any
+    digests: Any
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """For each algorithm, by name, its members' keys with the samples."""
+        return {
+            name: {member_key(digest, sample): sample for sample in self.sample_ids}
+            for name, digest in self.digests.items()
+        }
+
+    def keys(self) -> KeysView[str]:
+        """The keys of all members, in order."""
+        return {key: None for keys in self.planned().values() for key in keys}.keys()
+
+    @property
+    def sweep_key(self) -> str:
+        """The same plan called again is the same sweep."""
+        return sweep_key([*self.digests.values()], self.sample_ids, self.name)
+
+
 @dataclass(frozen=True)
-class Plan:
+class KeptPlan(Members):
+    """What the file of a plan tells, also where its algorithms are not installed.
+
+    Attributes:
+        digests: of its algorithms, by name and in order. settings: theirs.
+        factors: the catalog of factors when the sweep was begun, a row each.
+        remaining_count: how many training samples stand for the remaining data; all if None.
+    """
+
+    name: str
+    digests: Mapping[str, str]
+    sample_ids: tuple[int, ...]
+    factors: tuple[Mapping[str, str], ...]
+    settings: Mapping[str, Mapping[str, Setting]]
+    remaining_count: int | None
+
+
+@dataclass(frozen=True)
+class Plan(Members):
     """One sweep: every algorithm on every sample, from one base model.
 
     Attributes:
@@ -75,61 +114,68 @@ class Plan:
         families: Iterable[Family] | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
-        sample_ids = tuple(sample_ids)
-        data = base_run.model.dataset
+        sample_ids, data = tuple(sample_ids), base_run.model.dataset
         data.train.positions(list(sample_ids))
         return cls(
-            weights_sha256=base_run.weights_sha256,
-            fingerprint=data.fingerprint,
-            arch=base_run.arch,
-            precision=base_run.precision,
-            algorithms=tuple(algorithms),
-            sample_ids=sample_ids,
-            seed=seed,
-            name=name,
-            remaining_count=remaining_count,
-            preset=preset,
-            families=tuple(factors.families() if families is None else families),
+            base_run.weights_sha256,
+            data.fingerprint,
+            base_run.arch,
+            base_run.precision,
+            tuple(algorithms),
+            sample_ids,
+            seed,
+            name,
+            remaining_count,
+            preset,
+            tuple(factors.families() if families is None else families),
         )
 
-    @cached_property
-    def _digests(self) -> dict[Algorithm, str]:
-        return {}  # kept: they are asked for again and again, for each of hundreds of members
+    @classmethod
+    def again(
+        cls, base_run: BaseRun, sweep: Run, kept: KeptPlan, families: Iterable[Family]
+    ) -> Plan:
+        """The plan of a sweep that is there, to be called again.
 
-    def digest(self, algorithm: Algorithm) -> str:
-        """A digest of all that the members of one algorithm share: base model, settings, seed...
+        Raises UserError where this version of the code would not do the same.
+        """
+        plan = cls.on(
+            base_run,
+            [algorithms.get(name).from_text(own) for name, own in kept.settings.items()],
+            kept.sample_ids,
+            int(sweep.data.params["seed"]),
+            kept.name,
+            kept.remaining_count,
+            families=families,
+        )
+        if plan.sweep_key != kept.sweep_key:
+            raise UserError(
+                f"sweep {sweep.info.run_id} was made by another version of the engine or of an "
+                "algorithm, and would come out otherwise: measure without --recompute"
+            )
+        return plan
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """By the algorithm's name, of all that its members share: base model, settings, seed...
 
         Who brings algorithm and architecture counts too, where it is not we.
         """
-        if algorithm not in self._digests:
-            base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
+        base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
+        found = {}
+        for algorithm in self.algorithms:
             who = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
             shared = (*base, algorithm.name, algorithm.settings(), self.seed, self.remaining_count)
             brought = [str(provider) for provider in who if provider]
-            self._digests[algorithm] = sha256_of(*shared, VERSION, *brought)[:16]
-        return self._digests[algorithm]
+            found[algorithm.name] = sha256_of(*shared, VERSION, *brought)[:16]
+        return found
 
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """Of all algorithms, in order."""
-        return tuple(self.digest(algorithm) for algorithm in self.algorithms)
+    def digest(self, algorithm: Algorithm) -> str:
+        """Of one algorithm."""
+        return self.digests[algorithm.name]
 
     def key(self, algorithm: Algorithm, sample_id: int) -> str:
         """A member's key: equal keys mean that the same thing was done to the same sample."""
         return member_key(self.digest(algorithm), sample_id)
-
-    def keys(self) -> set[str]:
-        """The keys of all members."""
-        return {key for keys in self.planned().values() for key in keys}
-
-    def planned(self) -> dict[str, dict[str, int]]:
-        """For each algorithm, by name, its members' keys with the samples."""
-        return {a.name: {self.key(a, s): s for s in self.sample_ids} for a in self.algorithms}
-
-    @property
-    def sweep_key(self) -> str:
-        """The same plan called again is the same sweep."""
-        return sweep_key(self.digests, self.sample_ids, self.name)
 
     @property
     def columns(self) -> list[Column]:
@@ -195,35 +241,6 @@ def member_key(digest: str, sample_id: int) -> str:
     return f"{digest}-{sample_id:05d}"
 
 
-@dataclass(frozen=True)
-class KeptPlan:
-    """A sweep's plan as it was kept.
-
-    Attributes:
-        digests: of its algorithms, by name and in order. settings: theirs.
-        factors: the catalog of factors when the sweep was begun, a mapping for each.
-        remaining_count: how many training samples stand for the remaining data; all if None.
-    """
-
-    name: str
-    digests: Mapping[str, str]
-    sample_ids: tuple[int, ...]
-    factors: tuple[Mapping[str, str], ...]
-    settings: Mapping[str, Mapping[str, Setting]]
-    remaining_count: int | None
-
-    def planned(self) -> dict[str, dict[str, int]]:
-        """For each algorithm, by name, its members' keys with the samples."""
-        return {
-            name: {member_key(digest, sample): sample for sample in self.sample_ids}
-            for name, digest in self.digests.items()
-        }
-
-    def member_keys(self) -> list[str]:
-        """The keys of all members."""
-        return [key for keys in self.planned().values() for key in keys]
-
-
 def load_plan(artifacts: Artifacts, uri: str, sweep_id: str, key: str | None) -> KeptPlan:
     """The plan among a sweep's artifacts. Raises Damaged as `read_plan` does."""
     return read_plan(artifacts.read(uri, PLAN), sweep_id, key)
@@ -237,25 +254,23 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
 
     Raises Damaged if there is no file, or one that is not the plan of this sweep.
     """
-    again = "the same sweep called again writes it anew"
-    if content is None:
-        raise Damaged(f"{PLAN} of sweep {whose} is not there: {again}")
     try:
-        plan = json.loads(content)
+        plan = json.loads(content or b"")
+        each = plan["algorithms"].items()
         kept = KeptPlan(
             plan["name"],
-            {name: entry["digest"] for name, entry in plan["algorithms"].items()},
+            {name: entry["digest"] for name, entry in each},
             tuple(plan["sample_ids"]),
             tuple(dict(factor) for factor in plan["factors"]),
-            {name: dict(entry.get("settings", {})) for name, entry in plan["algorithms"].items()},
+            {name: dict(entry.get("settings", {})) for name, entry in each},
             plan.get("remaining"),
         )
-        own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
+        if kept.sweep_key == key:
+            return kept
+        wrong = "another sweep's"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged(f"{PLAN} of sweep {whose} is damaged ({error!r}): {again}") from error
-    if own_key != key:
-        raise Damaged(f"{PLAN} of sweep {whose} is another sweep's: {again}")
-    return kept
+        wrong = "not there" if content is None else f"damaged ({error!r})"
+    raise Damaged(f"{PLAN} of sweep {whose} is {wrong}: the same sweep called again writes it anew")
 
 
 def as_file(plan: Mapping[str, Any]) -> bytes:
@@ -265,9 +280,8 @@ def as_file(plan: Mapping[str, Any]) -> bytes:
 
 def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
     """The members of a plan that are in the store, by key."""
-    keys = set(plan.member_keys())
     found = store.finished_members(plan.digests.values())
-    return {key: member for key, member in found.items() if key in keys}
+    return {key: found[key] for key in found.keys() & plan.keys()}
 
 
 def add_to_catalog(store: Store, sweep: Run, rows: Iterable[Mapping[str, str]]) -> None:

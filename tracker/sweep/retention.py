@@ -6,16 +6,16 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlflow.entities import Run
 
 from tracker.store.files import Damaged
 from tracker.store.records import Finished, Kind, Record
 from tracker.store.write import Store
-from tracker.sweep.plan import KeptPlan, Plan, load_plan
+from tracker.sweep.plan import Plan, load_plan
 from unlearning.errors import UserError
 from unlearning.naming import number
 from unlearning.outcome import Status
@@ -24,6 +24,7 @@ ACCEPTED = "all, none, flipped, hardest:K or easiest:K with K from 1"
 KEEPS = "keeps/"  # begins those tags of a sweep that say what calls of it wanted kept
 
 Members = Mapping[str, Finished]  # by key
+Planned = Mapping[str, Iterable[str]]  # the keys of members, by the names of algorithms
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Retention:
         """The keys of those members of one algorithm whose checkpoint is kept.
 
         A member that is kept among all members is also kept among some of them. So a sweep can ask
-        after each chunk, and delete the checkpoints that are no longer kept.
+        after each chunk.
         """
         if self.kind == "none":
             return set()
@@ -85,34 +86,10 @@ def policies_of(tags: Mapping[str, str]) -> tuple[Retention, ...]:
     return (Retention("all"),)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What one sweep wants kept of its members.
-
-    Attributes:
-        planned: their keys, with the samples, by the names of algorithms.
-        policies: of all calls of it.
-    """
-
-    planned: Mapping[str, Mapping[str, int]]
-    policies: tuple[Retention, ...]
-
-    @classmethod
-    def of(cls, plan: KeptPlan, tags: Mapping[str, str]) -> Claim:
-        """What a sweep with this plan and these tags wants."""
-        return cls(plan.planned(), policies_of(tags))
-
-    def wanted(self, done: Members) -> set[str]:
-        """The keys of those finished members whose checkpoint it wants."""
-        return set[str]().union(*(self.wanted_of(name, done) for name in self.planned))
-
-    def wanted_of(self, algorithm: str, done: Members) -> set[str]:
-        """Those of one algorithm."""
-        return self.kept({key: done[key] for key in self.planned[algorithm] if key in done})
-
-    def kept(self, members: Members) -> set[str]:
-        """The keys of those members of one algorithm that any of the policies keeps."""
-        return set[str]().union(*(policy.kept(members) for policy in self.policies))
+def wanted(planned: Planned, policies: Iterable[Retention], done: Members) -> set[str]:
+    """The keys of those finished members whose checkpoint a sweep wants kept by its policies."""
+    own = [{key: done[key] for key in keys if key in done} for keys in planned.values()]
+    return {key for members in own for policy in policies for key in policy.kept(members)}
 
 
 class Checkpoints:
@@ -125,31 +102,26 @@ class Checkpoints:
         sweep: its run, where that is known: policies of earlier calls add up with the one `asked`.
     """
 
-    def __init__(
-        self, store: Store, experiment_id: str, plan: Plan, sweep: Run | None, asked: Retention
-    ) -> None:
-        self._store, self._experiment_id = store, experiment_id
+    def __init__(self, store: Store, plan: Plan, sweep: Run | None, asked: Retention) -> None:
+        self.store, self.planned = store, plan.planned()
         before = policies_of(sweep.data.tags) if sweep else ()
-        policies = tuple(dict.fromkeys((*before, asked)))
-        self._own = Claim(plan.planned(), policies)
-        self._ranked = replace(self._own, policies=tuple(p for p in policies if p.count))
-        self._held: dict[str, Members] = {}  # kept by rank so far, by algorithm
+        self.policies = tuple(dict.fromkeys((*before, asked)))
 
     @property
     def any(self) -> bool:
         """Whether any are wanted at all."""
-        return any(policy.kind != "none" for policy in self._own.policies)
+        return any(policy.kind != "none" for policy in self.policies)
 
     def note(self, sweep_id: str) -> None:
         """Write the policies into the tags of the sweep's run, where other sweeps see them."""
-        tags = self._store.run(sweep_id).data.tags
-        for policy in self._own.policies:
+        tags = self.store.run(sweep_id).data.tags
+        for policy in self.policies:
             if policy.tag[0] not in tags:
-                self._store.client.set_tag(sweep_id, *policy.tag)
+                self.store.client.set_tag(sweep_id, *policy.tag)
 
     def lacking(self, done: Members) -> set[str]:
         """The keys of finished members whose checkpoint is wanted and is not there."""
-        return {key for key in self._own.wanted(done) if not done[key].has_checkpoint}
+        return {k for k in wanted(self.planned, self.policies, done) if not done[k].has_checkpoint}
 
     def kept(self, algorithm: str, records: Sequence[Record], done: Members) -> set[str]:
         """The keys of those members, about to be written, whose checkpoint is wanted so far.
@@ -157,24 +129,21 @@ class Checkpoints:
         Args:
             done: the members that are in the store.
         """
-        if algorithm not in self._held:
-            wanted = self._ranked.wanted_of(algorithm, done)
-            self._held[algorithm] = {key: done[key] for key in wanted}
+        keys = self.planned[algorithm]
+        held = {key: done[key] for key in keys if key in done and done[key].has_checkpoint}
         new = {record.key: Finished.told("", record.tags, record.metrics) for record in records}
-        members = {**self._held[algorithm], **new}
-        self._held[algorithm] = {key: members[key] for key in self._ranked.kept(members)}
-        return self._own.kept(members) & new.keys()
+        return wanted({algorithm: keys}, self.policies, held | new) & new.keys()
 
-    def outranked(self, done: Members, sweep_id: str) -> set[str]:
+    def outranked(self, done: Members, sweep: Run) -> set[str]:
         """The keys of the sweep's own child runs whose checkpoint no sweep wants in the end."""
-        if not self._ranked.policies:
+        if not any(policy.count for policy in self.policies):
             return set()
-        own = {key for key, m in done.items() if m.has_checkpoint and m.sweep_id == sweep_id}
-        artifacts, claims = self._store.artifacts, list[Claim]()
-        for run in self._store.runs([self._experiment_id], f"tags.kind = '{Kind.SWEEP}'"):
-            tags, uri, run_id = run.data.tags, run.info.artifact_uri, str(run.info.run_id)
+        own = {k for k, m in done.items() if m.has_checkpoint and m.sweep_id == sweep.info.run_id}
+        for run in self.store.runs([sweep.info.experiment_id], f"tags.kind = '{Kind.SWEEP}'"):
+            tags, where = run.data.tags, (run.info.artifact_uri, run.info.run_id)
             try:
-                claims.append(Claim.of(load_plan(artifacts, uri, run_id, tags.get("key")), tags))
+                plan = load_plan(self.store.artifacts, *where, tags.get("key"))
             except Damaged:  # what that sweep wants is not known
                 return set()
-        return own.difference(*(claim.wanted(done) for claim in claims))
+            own -= wanted(plan.planned(), policies_of(tags), done)
+        return own

@@ -55,13 +55,11 @@ class Share:
     Attributes:
         shard: which share; None for all of the plan.
         blocks: its members, as algorithms with samples, in the plan's order.
-        in_all: how many blocks all shares have together.
     """
 
     plan: Plan
     shard: Shard | None
     blocks: tuple[Work, ...]
-    in_all: int
 
     @classmethod
     def of(cls, plan: Plan, shard: Shard | None, chunk: int | None) -> Share:
@@ -73,31 +71,27 @@ class Share:
         if there are enough members. A machine with too little memory for a block divides it.
         """
         if shard is None:
-            whole = tuple((a, list(plan.sample_ids)) for a in plan.algorithms)
-            return cls(plan, None, whole, len(whole))
+            return cls(plan, None, tuple((a, list(plan.sample_ids)) for a in plan.algorithms))
         size = chunk or max(1, min(LARGEST_CHUNK, plan.size // (CHUNKS * shard.count)))
         blocks = [(a, some) for a in plan.algorithms for some in in_blocks(plan.sample_ids, size)]
-        own = blocks[shard.number - 1 :: shard.count]
-        return cls(plan, shard, tuple(own), len(blocks))
+        return cls(plan, shard, tuple(blocks[shard.number - 1 :: shard.count]))
 
     @property
     def size(self) -> int:
         """How many members it has."""
         return sum(len(samples) for _, samples in self.blocks)
 
+    def planned(self) -> dict[str, dict[str, int]]:
+        """For each algorithm, by name, the keys of its members with the samples."""
+        found: dict[str, dict[str, int]] = {a.name: {} for a in self.plan.algorithms}
+        for algorithm, samples in self.blocks:
+            found[algorithm.name] |= {self.plan.key(algorithm, s): s for s in samples}
+        return found
+
     @cached_property
     def keys(self) -> frozenset[str]:
         """The keys of its members."""
-        return frozenset(
-            self.plan.key(a, sample) for a, samples in self.blocks for sample in samples
-        )
-
-    def planned(self) -> dict[str, dict[str, int]]:
-        """For each algorithm, by name, the keys of its members with the samples."""
-        return {
-            name: {key: sample for key, sample in keys.items() if key in self.keys}
-            for name, keys in self.plan.planned().items()
-        }
+        return frozenset(key for keys in self.planned().values() for key in keys)
 
     @cached_property
     def pre_samples(self) -> list[int]:
@@ -109,20 +103,6 @@ class Share:
         needed = {sample for _, samples in self.blocks for sample in samples}
         blocks = in_blocks([*dict.fromkeys(self.plan.sample_ids)], BLOCK)
         return [sample for block in blocks if not needed.isdisjoint(block) for sample in block]
-
-    def lines(self) -> list[str]:
-        """What is to be known of it before it runs; nothing of a whole sweep."""
-        if self.shard is None:
-            return []
-        chunks = f"{len(self.blocks)} of {self.in_all} chunks"
-        return [f"share {self.shard}: {self.size} of {self.plan.size} attempts, {chunks}"]
-
-    def said(self, done: Collection[str]) -> list[str]:
-        """What the table of a share that is done is about; nothing of a whole sweep."""
-        if self.shard is None:
-            return []
-        there = len(self.plan.keys() & {*done})
-        return [f"share {self.shard}: {there} of the sweep's {self.plan.size} attempts are here"]
 
 
 def tell(

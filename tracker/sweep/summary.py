@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from analysis.words import MAX_LOSS
@@ -30,105 +29,62 @@ EXACT = (
 )
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What the attempts with one algorithm came to. A number that nothing is known of is None.
-
-    Attributes:
-        attempts: those that were run: not of a sample that the base model misclassifies.
-        flipped: how many flipped, and kept the weights of the flip. damaged: how many of these
-            lost more test accuracy than they may.
-        unchanged: how many kept all weights. same_outputs: how many others changed none of the
-            mean probabilities by which GT is measured.
-        accuracy: mean test accuracy after an attempt. flipped_accuracy, damaged_accuracy: of those
-            that flipped, or that are damaged.
-        mean_lost, worst_lost: of test accuracy, in percentage points.
-        steps, seconds, gap: means over the attempts; gap: the factor `unlearning_gap`.
-    """
-
-    algorithm: str
-    attempts: int
-    flipped: int
-    damaged: int
-    unchanged: int
-    same_outputs: int
-    accuracy: float | None
-    flipped_accuracy: float | None
-    damaged_accuracy: float | None
-    mean_lost: float | None
-    worst_lost: float | None
-    steps: float | None
-    seconds: float | None
-    gap: float | None
+def points_lost(before: float, after: float) -> float:
+    """Test accuracy that was lost, in percentage points, without what rounding adds."""
+    return round(100 * (before - after), 9)
 
 
 def summed_up(
-    algorithm: str, members: Iterable[Finished], test_accuracy: float, max_loss: float = MAX_LOSS
-) -> Summary:
-    """What these members of one algorithm came to.
+    members: Sequence[Finished], test_accuracy: float, max_loss: float = MAX_LOSS
+) -> dict[str, float]:
+    """What members of one algorithm came to, as a sweep's metrics; a mean of nothing is left out.
+
+    Counts of every status; `damaged`: of the flips, those that lost more test accuracy than they
+    may; `same_outputs`: weights moved, but none of the mean probabilities by which GT is measured.
+    Of the attempts that were run, not of samples that the base model misclassifies: the flip rate,
+    the mean and worst percentage points of test accuracy that were lost, and means of what AVERAGED
+    names and of the factor `unlearning_gap`.
 
     Args:
         test_accuracy: the base model's. max_loss: percentage points that a flip may cost.
     """
     tried = [member for member in members if member.status != Status.ALREADY_WRONG]
     flipped = [member for member in tried if member.status == Status.FLIPPED]
-    damaged = _damaged(flipped, test_accuracy, max_loss)
-    accuracy = AVERAGED["test_accuracy"]
-    lost = [points_lost(test_accuracy, after) for after in _values(tried, accuracy)]
-    return Summary(
-        algorithm=algorithm,
-        attempts=len(tried),
-        flipped=len(flipped),
-        damaged=len(damaged),
-        unchanged=sum(member.status == Status.UNCHANGED for member in tried),
-        same_outputs=sum(map(_has_same_outputs, tried)),
-        accuracy=_mean(_values(tried, accuracy)),
-        flipped_accuracy=_mean(_values(flipped, accuracy)),
-        damaged_accuracy=_mean(_values(damaged, accuracy)),
-        mean_lost=_mean(lost),
-        worst_lost=max(lost, default=None),
-        steps=_mean(_values(tried, AVERAGED["steps"])),
-        seconds=_mean(_values(tried, AVERAGED["elapsed_s"])),
-        gap=_mean(_values(tried, READ["unlearning_gap"])),
-    )
-
-
-def points_lost(before: float, after: float) -> float:
-    """How much test accuracy fell, in percentage points, without what rounding adds."""
-    return round(100 * (before - after), 9)
+    lost = [points_lost(test_accuracy, a) for a in _values(tried, AVERAGED["test_accuracy"])]
+    means = {
+        "flip_rate": [float(member.status == Status.FLIPPED) for member in tried],
+        **{f"mean_{name}": _values(members, metric) for name, metric in AVERAGED.items()},
+        "mean_points_lost": lost,
+        "mean_unlearning_gap": _values(tried, READ["unlearning_gap"]),
+    }
+    counts = Counter(member.status for member in members)
+    return {
+        **{status: float(counts[status]) for status in Status},
+        "damaged": float(len(_damaged(flipped, test_accuracy, max_loss))),
+        "same_outputs": float(sum(map(_has_same_outputs, tried))),
+        **{name: fmean(values) for name, values in means.items() if values},
+        **({"worst_points_lost": max(lost)} if lost else {}),
+    }
 
 
 def aggregates(
     planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished], test_accuracy: float
 ) -> dict[str, float]:
-    """Metrics of the parent run: for each algorithm counts, the flip rate, means and damage.
+    """Metrics of the parent run: what the members of each algorithm came to, as `algorithm/name`.
 
-    The flip rate is over the samples that the base model gets right, and so are the points of test
-    accuracy that were lost. A mean over no value is left out. What counts as damage is always
-    MAX_LOSS here, so that sweeps can be compared.
+    What counts as damage is always MAX_LOSS here, so that sweeps can be compared.
 
     Args:
         planned: the keys of members by the names of algorithms.
         test_accuracy: the base model's.
     """
-    metrics: dict[str, float] = {}
-    for algorithm, keys in planned.items():
-        members = [done[key] for key in keys if key in done]
-        counts = Counter(member.status for member in members)
-        summary = summed_up(algorithm, members, test_accuracy)
-        attempts, flipped = summary.attempts, summary.flipped
-        found: dict[str, float | None] = {
-            "flip_rate": flipped / attempts if attempts else None,
-            **{status: counts[status] for status in Status},
-            **{f"mean_{name}": _mean(_values(members, m)) for name, m in AVERAGED.items()},
-            "damaged": summary.damaged,
-            "same_outputs": summary.same_outputs,
-            "mean_points_lost": summary.mean_lost,
-            "worst_points_lost": summary.worst_lost,
-            "mean_unlearning_gap": summary.gap,
-        }
-        metrics |= {f"{algorithm}/{n}": float(v) for n, v in found.items() if v is not None}
-    return metrics
+    return {
+        f"{algorithm}/{name}": value
+        for algorithm, keys in planned.items()
+        for name, value in summed_up(
+            [done[key] for key in keys if key in done], test_accuracy
+        ).items()
+    }
 
 
 def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
@@ -144,60 +100,32 @@ def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
 def after_sweep(
     plan: Plan, done: Mapping[str, Finished], test_accuracy: float, max_loss: float = MAX_LOSS
 ) -> Iterator[str]:
-    """A line for each algorithm that flips few samples, damages many models, or changes nothing.
+    """A line for each algorithm that flips few samples, or damages many models.
 
     Args:
         done: members by key. test_accuracy: the base model's. max_loss: percentage points of it
             that a flip may cost.
     """
-    for algorithm in plan.algorithms:
-        keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
+    for algorithm, keys in zip(plan.algorithms, plan.planned().values(), strict=True):
         members = [done[key] for key in keys if key in done]
         tried = [member for member in members if member.status != Status.ALREADY_WRONG]
         flipped = [member for member in tried if member.status in FLIPPED]
         damaged = _damaged(flipped, test_accuracy, max_loss)
+        said = f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped"
         if len(flipped) < FEW_FLIPS * len(tried):
-            yield _few_flips(algorithm, tried, len(flipped))
+            is_lost = Counter(m.status for m in tried)[Status.NON_FINITE] > len(tried) / 2
+            how = ("a lower", "lr") if is_lost else ("a higher", "lr", "max_steps")
+            advice = f". {EXACT}" if algorithm.is_exact else f": try {_other(algorithm, *how)}"
+            yield said + advice
         elif len(damaged) > MANY_DAMAGED * len(flipped):
-            after = fmean(_values(damaged, AVERAGED["test_accuracy"]))
-            rewound = sum(member.status == Status.REWOUND for member in flipped)
-            back = f" ({rewound} went back to a step before)" if rewound else ""
-            yield (
-                f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped{back}, {len(damaged)} "
-                f"of them damaged (accuracy {100 * test_accuracy:.1f} to {after:.1%}): "
-                f"try {_other(algorithm, 'a lower', 'lr')}"
-            )
-        still = [member.status == Status.UNCHANGED for member in tried]
-        count = sum(still) + sum(map(_has_same_outputs, tried))
-        if count and not all(still):  # else that is said above
-            yield (
-                f"{algorithm.name}: {count} of {len(tried)} changed nothing, in the weights or in "
-                "what comes out: the loss cancels at the start, or the rate is too small"
-            )
-
-
-def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
-    """That few samples flipped, with a likely reason and a setting to change."""
-    lost = sum(member.status == Status.NON_FINITE for member in tried)
-    said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
-    if algorithm.is_exact:
-        return f"{said}. {EXACT}"
-    if all(member.status == Status.UNCHANGED for member in tried):
-        return f"{said}, for no weight changed: try {_other(algorithm, 'a higher', 'lr')}"
-    if lost > len(tried) / 2:
-        lower = _other(algorithm, "a lower", "lr")
-        return f"{said}, and {lost} were no longer finite: try {lower}"
-    steps = f" within {algorithm.budget} steps" if algorithm.budget > 1 else ""
-    return f"{said}{steps}: try {_other(algorithm, 'a higher', 'lr', 'max_steps')}"
+            other = _other(algorithm, "a lower", "lr")
+            yield f"{said}, {len(damaged)} of them damaged: try {other}"
 
 
 def _other(algorithm: Algorithm, how: str, *names: str) -> str:
     """Which settings to change: the named ones if the algorithm has them, else any."""
-    settings = algorithm.settings()
-    if own := [f"{algorithm.name}.{name}" for name in names if name in settings]:
-        return f"{how} {' or '.join(own)}"
-    others = [f"{algorithm.name}.{name} ({value})" for name, value in settings.items()]
-    return f"other values of {', '.join(others)}" if others else "another algorithm"
+    own = [f"{algorithm.name}.{name}" for name in names if name in algorithm.settings()]
+    return f"{how} {' or '.join(own)}" if own else "other settings ('indelible algorithms')"
 
 
 def _damaged(members: Iterable[Finished], test_accuracy: float, max_loss: float) -> list[Finished]:
@@ -220,7 +148,3 @@ def _has_same_outputs(member: Finished) -> bool:
 
 def _values(members: Iterable[Finished], metric: str) -> list[float]:
     return [member.metrics[metric] for member in members if metric in member.metrics]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None

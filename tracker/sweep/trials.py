@@ -7,9 +7,11 @@ No factor, GT or correlation is looked at: settings that were chosen by these wo
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
@@ -18,11 +20,11 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.records import Kind, sha256_of
 from tracker.store.write import Store
-from tracker.sweep.choosing import draw_samples, misclassified
+from tracker.sweep.choosing import TRIAL, Choice, configure, draw_samples, misclassified
 from tracker.sweep.memory import halved
-from tracker.sweep.settings import TRIAL, Choice, configure
+from tracker.sweep.plan import Plan
 from tracker.sweep.summary import points_lost
-from unlearning import algorithms, architectures, presets
+from unlearning import presets
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
@@ -30,7 +32,6 @@ from unlearning.errors import Stopped
 from unlearning.execution import by_device
 from unlearning.losses import log_prob, wide
 from unlearning.outcome import FLIPPED, Status
-from unlearning.version import VERSION
 
 FIRST = "paper"  # of presets that are as good
 SAMPLES, SEED = 5, 0  # of a trial of presets, whatever the sweep's own
@@ -143,9 +144,13 @@ def choose_presets(
         names: of the algorithms. asked: a preset, or the path of a file that is one.
         changes: to all presets, as `configure` takes them.
     """
+    made_of, base = (base_run.dataset, base_run.arch), base_run.model
     if asked is not None and presets.is_file(asked):
-        return Choice.from_file(names, asked, base_run)
-    made_of = base_run.dataset, base_run.arch
+        known, sha256 = presets.load(asked, names), hashlib.sha256(Path(asked).read_bytes())
+        said = f"asked for, with SHA-256 {sha256.hexdigest()[:16]}"
+        if missing := [name for name in names if name not in known]:
+            said += f"; it says nothing of {', '.join(missing)}: defaults"
+        return Choice.of(names, asked, said)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
     for name in presets.made_for(*made_of):
@@ -155,13 +160,14 @@ def choose_presets(
     tried = {name: configure(names, name, changes) for name in candidates}
     if all(alike == tried[FIRST] for alike in tried.values()):
         return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
-    trial = _key(base_run, tried)
-    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
-    for sweep in store.runs(
-        [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
-    ):
+    ways = [way for each in tried.values() for way in each]
+    trial = sha256_of([Plan.on(base_run, [way], (), SEED, "").digest(way) for way in ways])[:32]
+    experiment_id = store.experiment_id(*made_of)
+    same = f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
+    for sweep in store.runs([experiment_id], same):
         return Choice.read(sweep.data.params, names, trial)
-    samples = _samples(base_run.model)
+    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
+    samples = draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
     if not samples:
         return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
     say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
@@ -170,31 +176,9 @@ def choose_presets(
         if len(set(ways)) == 1:
             chosen[name] = FIRST
             continue
-        found = [attempts(base_run.model, samples, way, SEED, Stop()) for way in ways]
+        found = [attempts(base, samples, way, SEED, Stop()) for way in ways]
         flipped = [sum(attempt.flipped for attempt in each) for each in found]
         chosen[name] = candidates[flipped.index(max(flipped))]
         counts = (f"{preset} {count}" for preset, count in zip(candidates, flipped, strict=True))
         flips.append(f"{name} {', '.join(counts)}")
     return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
-
-
-def _key(base_run: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
-    """Of a trial: equal keys mean the same base model and data, and the same settings to try.
-
-    Of what other people bring the version counts.
-    """
-    settings = {
-        preset: {algorithm.name: algorithm.settings() for algorithm in chosen}
-        for preset, chosen in tried.items()
-    }
-    data = base_run.model.dataset.fingerprint
-    parts = (base_run.weights_sha256, data, base_run.arch, base_run.precision, VERSION)
-    who = [architectures.provider(base_run.arch), *map(algorithms.provider, settings[FIRST])]
-    brought = [str(provider) for provider in who if provider]
-    return sha256_of(*parts, settings, *brought)[:32]
-
-
-def _samples(base: BaseModel) -> list[int]:
-    """Samples for a trial: the same for every sweep of a base model, which gets them right."""
-    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
-    return draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
