@@ -46,7 +46,7 @@ def warehouse_of(
     """A warehouse with predictions, by the id of their run.
 
     Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`. Those
-    with `ga` have no chance in them; of one with `first_began` an earlier one is known.
+    with `ga` have no chance in them.
     `costs` are rows of the base model `b`.
     """
     staged = staging(members, ("test_accuracy", *factors))
@@ -55,10 +55,6 @@ def warehouse_of(
     began = {f"m{number}": m.get("began", NOON) for number, m in enumerate(members)}
     for run in tables["runs"]:
         run["start_time"] = began.get(run["run_id"])
-    for number, m in enumerate(members):
-        if "first_began" in m:
-            first = str(int(m["first_began"].replace(tzinfo=UTC).timestamp() * 1000))
-            tables["tags"].append({"run_id": f"m{number}", "key": "first_began", "value": first})
     for run_id, rows in predictions.items():
         end = (made or {}).get(run_id, NOON - timedelta(minutes=1))
         own = {"run_id": run_id, "name": run_id, "experiment": "e", "kind": "prediction"}
@@ -260,10 +256,7 @@ def test_what_was_made_after_an_attempt_or_calibrated_on_it_is_refused(tmp_path:
 
 EARLY = NOON - timedelta(hours=1)
 FIRST: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
-    "it was done again, or in another store before": ({"first_began": EARLY}, {}, True),
-    "what is noted began later": ({"first_began": NOON + timedelta(hours=1)}, {}, False),
     "another seed": ({}, {"seed": 7, "began": EARLY}, True),
-    "another seed, in another store before": ({}, {"seed": 7, "first_began": EARLY}, True),
     "another seed, of chance": ({"algorithm": "scrub"}, {"seed": 7, "began": EARLY}, False),
     "another sample": ({}, {"sample_id": 99, "began": EARLY}, False),
     "another setting": ({}, {"lr": 0.2, "began": EARLY}, False),

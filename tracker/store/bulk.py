@@ -8,7 +8,7 @@ run, which would take most of a sweep's time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -51,11 +51,7 @@ class SqlStore(Store):
         return Reader(self.address, self.retry)
 
     def _put(
-        self,
-        experiment_id: str,
-        records: Sequence[Record],
-        status: str = "FINISHED",
-        instead_of: Collection[str] = (),
+        self, experiment_id: str, records: Sequence[Record], status: str = "FINISHED"
     ) -> list[tuple[str, bool]]:
         """Write runs in one transaction; their ids, and whether they are new."""
         experiment = self.client.get_experiment(experiment_id)
@@ -66,11 +62,11 @@ class SqlStore(Store):
             self.artifacts.write(uri(run_id), record.artifacts)
             tables[run_id] = self._tables(run_id, record, status, int(experiment_id), uri(run_id))
         there = BEGUN if status == "RUNNING" else WHOLE
-        theirs, gone = self._transaction(lambda s: _insert(s, tables, there, instead_of))
+        theirs, gone = self._transaction(lambda s: _insert(s, tables, there))
         for run in self.reader.some(run_ids=[*theirs]) if theirs else ():
             gone[run.run_id] = files_of(runs[run.run_id].tags) - files_of(run.tags)
         for run_id, names in gone.items():
-            kept = set() if run_id in theirs or run_id not in runs else files_of(runs[run_id].tags)
+            kept = set() if run_id in theirs else files_of(runs[run_id].tags)
             for name in names - kept:
                 self.artifacts.delete(uri(run_id), name)
         return [(run_id, run_id not in theirs) for run_id in runs]
@@ -158,22 +154,17 @@ class SqlStore(Store):
 
 
 def _insert(
-    session: Session,
-    tables: Mapping[str, Tables],
-    there: Sequence[str],
-    instead_of: Collection[str],
+    session: Session, tables: Mapping[str, Tables], there: Sequence[str]
 ) -> tuple[set[str], dict[str, set[str]]]:
     """Insert all rows of the runs that are not `there`, after the remains of these were deleted.
 
     Returns: the ids of runs that are there, and the files of those that were deleted, by run id.
     """
     asked: Any = select(SqlRun.run_uuid, SqlRun.status, SqlRun.lifecycle_stage)
-    asked = asked.where(SqlRun.run_uuid.in_([*tables, *instead_of])).with_for_update()
+    asked = asked.where(SqlRun.run_uuid.in_([*tables])).with_for_update()
     found = {run_id: (status, stage) for run_id, status, stage in session.execute(asked)}
     theirs = {
-        run_id
-        for run_id, (status, stage) in found.items()
-        if run_id not in instead_of and status in there and stage == "active"
+        run_id for run_id, (status, stage) in found.items() if status in there and stage == "active"
     }
     gone: dict[str, set[str]] = {}
     if remains := found.keys() - theirs:

@@ -28,7 +28,6 @@ HISTORIES = "histories"  # the tag of a member whose histories are not kept
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
 PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
-FIRST_BEGAN = "first_began"  # the tag of a member whose first attempt is not this one, with its ms
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.
@@ -274,12 +273,6 @@ def its_process_is_gone(process: str) -> bool:
         except PermissionError:  # it is there, and somebody else's
             pass
     return False
-
-
-def first_began(started_ms: int, tags: Mapping[str, str]) -> int:
-    """When the first attempt began of a member with these tags, which itself began at this time."""
-    said = tags.get(FIRST_BEGAN, "")
-    return min(started_ms, int(said)) if said.isdecimal() else started_ms
 
 
 def as_tag(values: Mapping[str, str]) -> str:

@@ -49,7 +49,6 @@ OWN_ID = "{run_id}"  # in the note of a base model, in place of its run id
 IDENTITY = ("kind", "key", "execution")
 WHOLE = ("FINISHED",)  # statuses of runs that count as written
 BEGUN = ("RUNNING", "FINISHED", "KILLED", "FAILED")
-NOTHING: Mapping[str, Finished] = {}
 
 Change = tuple[Mapping[str, float], Mapping[str, str]]  # metrics, NaN without a value; and tags
 
@@ -141,25 +140,16 @@ class Store(Runs):
         experiment_id: str,
         sweep_id: str,
         members: Sequence[Record],
-        instead_of: Mapping[str, Finished] = NOTHING,
     ) -> list[Finished]:
         """Write a chunk of members as child runs of a sweep; what the store has of each now.
 
         A run is FINISHED only when all of it is there, its artifacts too. Members that another
         process has written meanwhile are left as they are.
-
-        Args:
-            instead_of: runs, by key, whose place those members take that have the same key. They
-                stay children of the sweep that they are children of.
         """
-        before = {m.key: instead_of[m.key] for m in members if m.key in instead_of}
-        parents = {key: member.sweep_id for key, member in before.items()}
         records = [
-            replace(member, tags=all_tags(Kind.MEMBER, member, parents.get(member.key, sweep_id)))
-            for member in members
+            replace(member, tags=all_tags(Kind.MEMBER, member, sweep_id)) for member in members
         ]
-        ids = [member.run_id for member in before.values()]
-        written = self._put(experiment_id, records, instead_of=ids)
+        written = self._put(experiment_id, records)
         found = {
             record.key: Finished.told(run_id, record.tags, record.metrics)
             for record, (run_id, is_new) in zip(records, written, strict=True)
@@ -193,17 +183,12 @@ class Store(Runs):
     # The two ways in which all runs are written; a database has its own
 
     def _put(
-        self,
-        experiment_id: str,
-        records: Sequence[Record],
-        status: str = "FINISHED",
-        instead_of: Collection[str] = (),
+        self, experiment_id: str, records: Sequence[Record], status: str = "FINISHED"
     ) -> list[tuple[str, bool]]:
         """Write runs, each whole or not at all; their ids, and whether they are new.
 
         Args:
-            status: RUNNING for one that is only begun. instead_of: ids of runs whose place others
-                take.
+            status: RUNNING for one that is only begun.
         """
 
         def write(record: Record) -> tuple[str, bool]:
@@ -218,9 +203,7 @@ class Store(Runs):
                 return first, False
             return run_id, True
 
-        written = self.at_once(write, records)
-        self.discard(instead_of)
-        return written
+        return self.at_once(write, records)
 
     def _first(self, experiment_id: str, record: Record, status: str) -> str:
         """The id of the first run that is the one to write, if there is one."""

@@ -13,9 +13,8 @@
 -- in percentage points, as test_points_lost in attempts.
 -- predicted_forget_prob_diff: F.
 -- predicted_gt, predicted_gt_low, predicted_gt_high: GT.
--- first_attempted_at: when the first attempt began that comes to the same (UTC): of this key, also
--- one that was done again since or is in a store that was merged; of an algorithm without chance
--- under any seed. NULL while there is no attempt of this key.
+-- first_attempted_at: when the first attempt began that comes to the same (UTC): of this key; of an
+-- algorithm without chance under any seed. NULL while there is no attempt of this key.
 -- attempted_before: whether that was before, so that it was no prediction: by its time, or as the
 -- prediction says itself, which also knows of attempts that were deleted since.
 -- calibrated_on_it: whether the intervals come from an attempt of this key, among others.
@@ -23,11 +22,9 @@
 create table predictions as
 with attempt as (
     select
-        r.*, p.value as base_run_id,
-        least(r.start_time, epoch_ms(try_cast(t.value as bigint))) as began
+        r.*, p.value as base_run_id, r.start_time as began
     from runs as r
     left join staging.params as p on p.run_id = r.parent_run_id and p.key = 'base_run_id'
-    left join staging.tags as t on t.run_id = r.run_id and t.key = 'first_began'
     where r.key is not null
 ),
 begun as (
