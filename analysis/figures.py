@@ -6,7 +6,6 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -50,7 +49,6 @@ RUNGS: dict[str, dict[str, Any]] = {
     "factor": {"label": "a factor", "marker": "o", "c": "#4A9BD0", "s": 10},
     "index": {"label": "the index", "marker": "D", "c": "#E07B39", "s": 20},
 }
-FILES = re.compile(r"(correlations|predicted|ladder|factor-.+|gallery-.+)\.(png|pdf|svg)")
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 

@@ -64,7 +64,7 @@ def spoil(chunk: Chunk) -> Mapping[str, Tensor]:
         (pre(lambda base, p: {"height": p - p.double().mean()}), "alone, and .* beside others"),
         (post(lambda c: {"height": c.test_logits.mean() * c.positions}), "beside others"),
         (pre(lambda base, p: {"height": p * torch.nan}), "is NaN, and its"),
-        (pre(lambda base, p: {"height": p * torch.inf}), "is infinity, and not NaN"),
+        (pre(lambda base, p: {"height": p * torch.inf}), "gives infinity, where NaN"),
         (post(lambda c: {"height": c.unlearned.forget_prob.nansum(1)}), "without histories, "),
         (post(spoil), "changes what it looks at"),
         (Family("tall", (COLUMN,)), "either `pre` or `post`"),

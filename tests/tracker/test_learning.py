@@ -89,7 +89,7 @@ def test_an_imported_model_has_none(tmp_path: Path, indelible: Indelible) -> Non
     weights = artifact(tmp_path / "a", model.id, "weights-*")
     imported = ("train", "--from-weights", weights)
     refused = indelible(tmp_path / "b", *imported, "--learning-events")
-    one_line(refused, "--learning-events", "imported")
+    one_line(refused, "--learning-events has no effect with --from-weights")
     assert indelible(tmp_path / "b", *imported).code == 0
     assert learned(tmp_path / "b") is None
 

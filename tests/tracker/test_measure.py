@@ -301,7 +301,7 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
 REFUSED = {
     "factor is 'nothing'": ["--factor", "nothing"],
     "--samples has no effect without --model": ["--samples", "all"],
-    "say which of its samples": ["--model", "latest"],
+    "--model has no effect without --samples": ["--model", "latest"],
     "it takes all, or a whole number from 1": ["--model", "latest", "--samples", "0"],
     "--sweep has no effect": ["--model", "latest", "--samples", "5", "--sweep", "all"],
     "the training split has 1000": ["--model", "latest", "--samples", "9999"],

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from analysis.answers import about
 from analysis.words import MAX_LOSS, under_other_seeds
 from tracker.api.place import Place
-from tracker.commands import ask, keep
-from tracker.reading import checking, listing
+from tracker.commands import ask
+from tracker.reading import listing
 from tracker.store import views
-from tracker.store.database import check_pages
-from unlearning.errors import Failure, UserError
+from unlearning.errors import UserError
 from unlearning.naming import nearest
 
 Rows = list[dict[str, Any]]
@@ -116,14 +115,3 @@ def models(place: Place, asked: ask.Models) -> Rows:
 
         run = export(reader, asked.model, asked.export)
         return [{"run_id": run.run_id, "name": run.name, "store": str(asked.export)}]
-
-
-def check(place: Place, asked: keep.Check) -> Rows:
-    """What is wrong with a store: a row each, with what would repair it."""
-    with place.reader() as reader:
-        try:
-            check_pages(place.address)
-        except Failure as damage:
-            row = {"audit": "database", "run_id": None, "name": None}
-            return [row | {"problem": str(damage), "repair": "none"}]
-        return checking.check(reader, place.folder).records()

@@ -1,4 +1,4 @@
-"""Ranks of samples and how far they agree, one sample's story, the report; and what there is."""
+"""Ranks of samples and how far they agree, the report and figures; and what there is."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from typing import Any
 
 import click
 
-from analysis.atomic import make_folder, write_atomically
-from analysis.figures import FILES
-from analysis.pictures import png
+from analysis.pictures import FIGURES
 from analysis.statistics import FEWEST_REPEATS
 from analysis.warehouse import open_warehouse
 from factors import columns
 from factors import provider as brings_family
-from tracker.api.answers import Known, Rows
-from tracker.base.base_models import load_data
-from tracker.base.images import images_of
-from tracker.cli._output import between, by_sign, only, show, with_short_ids
+from tracker.api.answers import Rows
+from tracker.cli._output import between, only, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.cli.correlate import ceiling
 from tracker.commands import ask
 from unlearning.algorithms import every, provider
-from unlearning.dataset import Dataset
 from unlearning.errors import Failure, UserError
 from unlearning.naming import counted
 
@@ -35,13 +30,7 @@ PAIR = (
     *("algorithm_a", "algorithm_b", "rho", "p_value", "n"),
     *("top_k", "top_overlap", "top_overlap_by_chance"),
 )
-ATTEMPT = ("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile", "link")
-PREDICTED = (
-    *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
-    *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
-)
 NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "description"))
-PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 
 def rank(session: Session, asked: ask.Rank, rows: Rows) -> None:
@@ -96,62 +85,6 @@ def _repeated(row: dict[str, Any]) -> dict[str, Any]:
     return {**first, "mean_rho": rho, "ceiling": ceiling(row, "ceiling", ".4g", few), **last}
 
 
-def sample(session: Session, asked: ask.Sample, known: Known) -> None:
-    """Print what became of a sample, what was predicted of it, and its factors."""
-    if asked.style != "table":
-        show(known.rows(), asked.style)
-        return
-    first, base = known.attempts[0], known.base
-    label = str(first["label"])
-    try:
-        trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
-        data = load_data(*trained_on, session.data_dir, session.folder)
-        name = data.classes[first["label"]]
-        label = label if name == label else f"{label} ({name})"
-        _show_image(session, data, asked.sample_id)
-    except UserError as error:
-        say(f"no image: {error}")
-    called = f" ({first['sample_path']})" if first["sample_path"] else ""
-    title = f"Sample {asked.sample_id}{called}, label {label}"
-    show(known.attempts, "table", only(known.attempts, *ATTEMPT), title, spare=["link"])
-    if predicted := [row for row in known.attempts if row["prediction_id"]]:
-        click.echo()
-        told = [{n.removeprefix("predicted_"): row[n] for n in PREDICTED} for row in predicted]
-        show(told, "table", title="Predicted")
-    for phase, said in PHASES.items():
-        if rows := [row for row in known.factors if row["phase"] == phase]:
-            click.echo()
-            title = f"{said}: value (its own percentile among the sweep's samples)"
-            show(rows, "table", _side_by_side(rows), title, spare=("title", "unit"))
-
-
-def _side_by_side(factors: Rows) -> Rows:
-    """A row a factor, with a column an algorithm where it is one algorithm's."""
-    table: dict[str, dict[str, Any]] = {}
-    blank = dict.fromkeys(row["algorithm"] or "value" for row in factors)
-    for row in factors:
-        line = {name: row[name] for name in ("factor", "title", "unit")} | blank
-        hard = row["percentile"] if row["harder"] == "high" else 100 - row["percentile"]
-        # Red where it is harder than most, and blue where it is easier.
-        cell = by_sign(f"{row['value']:.4g} ({row['percentile']:.0f})", 1 - hard / 50)
-        table.setdefault(row["factor"], line)[row["algorithm"] or "value"] = cell
-    return list(table.values())
-
-
-def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
-    """Write the image, and say where; the row of a table as text.
-
-    Raises UserError where there is no image, or it cannot be written.
-    """
-    if row := data.row_of(sample_id):
-        say(f"its row: {row}")
-        return
-    path = session.folder / "images" / data.fingerprint[:16] / f"{sample_id:05d}.png"
-    make_folder(path.parent)
-    write_atomically(path, png(images_of(data, [sample_id])[sample_id]))
-    say(f"its image: {path}")
-
-
 def report(session: Session, asked: ask.Report, page: Path) -> None:
     """Print the path of a report."""
     click.echo(page)
@@ -164,7 +97,7 @@ def figures(session: Session, asked: ask.Figures, paths: Sequence[Path]) -> None
         return
     folder = paths[0].parent
     click.echo(folder)
-    there = {file.name for file in folder.iterdir() if FILES.fullmatch(file.name)}
+    there = {file.name for file in folder.iterdir() if FIGURES.fullmatch(file.name)}
     if left := sorted(there - {path.name for path in paths}):
         others = counted(len(left), "other figure")
         say(f"not of this call: {others} there, as {left[0]}")

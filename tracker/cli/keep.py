@@ -14,7 +14,6 @@ from safetensors.torch import save
 from analysis.atomic import make_folder, write_atomically
 from tracker.api import keeping
 from tracker.api.answers import Rows
-from tracker.api.answers import check as problems_of
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Merge, Prune, Restore
@@ -47,7 +46,7 @@ def check(session: Session, asked: Check, problems: Rows) -> None:
     """Print what is wrong with the store, and repair it if that is asked for."""
     if asked.repair and problems and problems[0]["audit"] != "database":
         _repair(session, problems, asked)
-        problems = problems_of(session, asked)
+        problems = keeping.check(session, asked)
     if problems or asked.style != "table":
         show(problems, asked.style)
     if problems:
@@ -66,7 +65,7 @@ def _repair(session: Session, problems: Rows, asked: Check) -> None:
             f"folder is whole; --at-most {math.ceil(part * 100) / 100:g} does it all the same"
         )
         confirm([*map(_deed, wanted)], asked.yes, stop if part > asked.at_most else "")
-        now = problems_of(session, asked)  # while the user thought it over
+        now = keeping.check(session, asked)  # while the user thought it over
         with session.store() as store:
             repair(store, [row for row in wanted if row in now])
     load(session, Load(deep=True))

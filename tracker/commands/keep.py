@@ -39,7 +39,7 @@ class Check(Printed, Agreed):
     them again), deletes files that belong to no run, and loads the warehouse.
     """
 
-    does = "tracker.api.answers:check"
+    does = "tracker.api.keeping:check"
     shows = "tracker.cli.keep:check"
     example = "indelible check --repair"
     needs = (("yes", "repair"), ("at_most", "repair"))

@@ -6,23 +6,25 @@ import json
 from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING, Any
 
 import factors
-from factors.family import Column, Family
-from tracker.base.base_models import BaseRun
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import MEASURED_AT, Finished, milliseconds, sha256_of
-from tracker.store.write import Store
-from tracker.sweep.choosing import Choice
 from unlearning import algorithms, architectures
-from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
-from unlearning.hyperparameters import Setting
 from unlearning.registry import MODULE
 from unlearning.version import VERSION
+
+if TYPE_CHECKING:  # else who only reads plans would wait for torch
+    from mlflow.entities import Run
+
+    from factors.family import Column, Family
+    from tracker.base.base_models import BaseRun
+    from tracker.store.write import Store
+    from tracker.sweep.choosing import Choice
+    from unlearning.algorithm import Algorithm
+    from unlearning.hyperparameters import Setting
 
 PLAN = "plan.json"  # the artifact of a sweep
 
