@@ -245,13 +245,15 @@ def test_a_signal_while_duckdb_is_at_work(tmp_path: Path) -> None:
     """DuckDB makes a RuntimeError of what the handler raises, as of Ctrl-C."""
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
-    try:
-        with (
-            pytest.raises(KeyboardInterrupt),
-            connecting.writing(tmp_path / "w", "w") as connection,
-        ):
-            timer.start()
+
+    def work() -> None:
+        with connecting.writing(tmp_path / "w", "w") as connection:
+            timer.start()  # not before: connecting would lose the signal
             connection.execute("select count(*) from range(1000000000000)")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
