@@ -130,8 +130,8 @@ def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -
     Returns: a row a store and parent run: store, kind, run_id (here), name; how many child runs
     are new, doubled (they were here already), finished (here now) and planned.
 
-    Raises UserError where another process drives what is merged, Failure where a run of the same
-    key came to something else here.
+    Raises UserError where another process drives what is merged, Failure where a base model of the
+    same weights has other outcomes here.
     """
     return [row for source in sources for row in _Merge(store, source, say).go(advance)]
 
@@ -169,7 +169,11 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
         where, record = _experiment_id(store, there), there.record(files)
         return store.log_base_model(where, record, _data_of(there), note)
     run_id = str(here.info.run_id)
-    _refuse_conflict(f"base model {there.name}", there.run_id, there.metrics, here.data.metrics)
+    if said := _conflict(there.metrics, here.data.metrics):
+        raise Failure(
+            f"base model {there.name} was not merged: {said}, so that one of both is damaged: "
+            "leave that store out, or delete the run that is wrong in MLflow"
+        )
     for kind in parts.ALL:
         for name in kind.names(there.tags):
             tag, file = kind.tag(name), kind.file(name)
@@ -179,18 +183,13 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
     return run_id
 
 
-def _refuse_conflict(
-    what: str, run_id: str, there: Mapping[str, float], here: Mapping[str, float]
-) -> None:
-    """Raise Failure where a run has other metrics than the one of the same key that is here."""
+def _conflict(there: Mapping[str, float], here: Mapping[str, float]) -> str:
+    """In which metric a run has another value than the one of the same key here; empty if none."""
     for name in sorted((there.keys() & here.keys()) - VARYING):
         one, other = there[name], here[name]
         if one == one and not math.isclose(one, other, rel_tol=APART, abs_tol=1e-6):
-            raise Failure(
-                f"{what} was not merged: of {run_id} {name} is {one:.6g} there and {other:.6g} "
-                "here, so that one of both is damaged: leave that store out, or delete the run "
-                "that is wrong in MLflow"
-            )
+            return f"{name} is {one:.6g} there and {other:.6g} here"
+    return ""
 
 
 def _experiment_id(store: Store, run: Known) -> str:
@@ -273,10 +272,14 @@ class _Merge:
             plan = load_plan(reader.artifacts, run.artifact_uri, run.run_id, run.tags["key"])
         every, here = (_children(each, run, plan) for each in (reader, store.reader))
         there = {key: child for key, child in every.items() if child.sweep_id == run.run_id}
-        for key in there.keys() & here.keys():
-            what = f"{kind} {run.name} of {self.source.folder}"
-            _refuse_conflict(what, there[key].run_id, there[key].metrics, here[key].metrics)
-        advance(len(there.keys() & here.keys()), run.name)
+        both = sorted(there.keys() & here.keys())
+        apart = [_conflict(there[key].metrics, here[key].metrics) for key in both]
+        if said := [f"of {key} {what}" for key, what in zip(both, apart, strict=True) if what]:
+            self.say(
+                f"{kind} {run.name}: {len(said)} of {len(both)} child runs that were here already "
+                f"have other numbers in {self.source.folder}, as {said[0]}; what was here is kept"
+            )
+        advance(len(both), run.name)
         new = sorted(there.keys() - here.keys())
         planned = {*(plan.keys() if plan else there)}
         where = _experiment_id(store, run)
