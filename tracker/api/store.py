@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from analysis.warehouse import Table, asked, held
 from tracker.api.keywords import verb
 from tracker.api.place import Place
 from tracker.api.progress import Advance
 from tracker.commands import Command, ask, keep, make
+from tracker.reading.listing import find_sweep
+from unlearning import datasets
+from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
 
-    from analysis.warehouse import Table
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
 NAME = "indelible"  # of the logger
@@ -258,8 +261,6 @@ def _rows(
     def gives(store: Store, command: Command, found: Any) -> Table:
         import pyarrow as pa
 
-        from analysis.warehouse import held
-
         if rows := of(found):
             return held(pa.Table.from_pylist(rows))
         return held(pa.table({name: pa.array([], pa.string()) for name in names}))
@@ -404,7 +405,6 @@ class Store:
         Example:
             >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
         """
-        from analysis.warehouse import asked
 
         with self._place.failing(), self._place.warehouse() as warehouse:
             return asked(warehouse, query)
@@ -453,8 +453,6 @@ class Store:
             >>> model = store.import_model(network, "folder:pets")
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
-        from unlearning import datasets
-        from unlearning.datasets import Source
 
         bases, where = self._place.bases, (image_size, label, split_column)
         if dataset is not None and any(part is not None for part in (train, test, classes)):
@@ -522,8 +520,6 @@ class Store:
         Example:
             >>> store.find_sweep("latest").difficulty()
         """
-        from tracker.reading.listing import find_sweep
-
         with self._place.reader() as reader:
             run = find_sweep(reader, reference)
         return Sweep(run.run_id, run.name, self)
