@@ -139,7 +139,8 @@ def as_json(found: list[dict[str, Any]]) -> Any:
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    assert not imported_by("import indelible; indelible.open('none'), dir(indelible)") & HEAVY
+    loaded = imported_by("import indelible; indelible.open('none'), dir(indelible)")
+    assert not loaded & (HEAVY - {"duckdb"})  # which is what a store is asked by
     assert set(indelible.__all__) <= set(dir(indelible))
     for name in indelible.__all__:
         assert getattr(indelible, name)
