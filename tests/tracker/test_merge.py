@@ -145,7 +145,7 @@ def test_merging_again_changes_nothing(made: Made, merged: Path, indelible: Inde
     answer = indelible(merged, "merge", *made.shards, "--format", "json")
     found = json.loads(answer.out)
     assert [row["new"] for row in found] == [0] * SHARES
-    assert sum(row["doubled"] for row in found) == SAMPLES * len(NAMES)
+    assert sum(row["already_here"] for row in found) == SAMPLES * len(NAMES)
     assert everything(merged) == before
 
 

@@ -119,7 +119,7 @@ class Store:
         Args:
 
         Returns:
-            A row a problem; none where everything is whole.
+            One row per problem.
         """
 
     def figures(

@@ -374,7 +374,7 @@ class Store:
     check = verb(
         keep.Check,
         "Table",
-        "A row a problem; none where everything is whole.",
+        "One row per problem.",
         gives=_rows("audit", "run_id", "name", "problem", "repair"),
     )
     merge = verb(

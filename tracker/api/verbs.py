@@ -307,7 +307,7 @@ def _of_sweeps(
         outcome = measure_sweep(store, base_run, run, plan, families, engine, bar)
         if command.recompute and outcome.lacking:
             if SHARD in run.data.tags or run.info.status != "FINISHED":
-                raise UserError(f"sweep {run_id} is not whole: first do what it lacks")
+                raise UserError(f"sweep {run_id} is incomplete: run it to its end first")
             again = len(outcome.lacking)
             options = Options(engine=engine, retention=Retention("all"))
             run_sweep(place, store, base_run, Plan.again(base_run, run, plan, families), options)

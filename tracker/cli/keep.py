@@ -51,7 +51,7 @@ def check(session: Session, asked: Check, problems: Rows) -> None:
         show(problems, asked.style)
     if problems:
         raise Failure(f"{counted(len(problems), 'problem')} found")
-    say("everything is whole")
+    say("no problem found")
 
 
 def _repair(session: Session, problems: Rows, asked: Check) -> None:

@@ -128,7 +128,7 @@ def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -
     Runs whose base model or parent run was deleted are left out.
 
     Returns: a row a store and parent run: store, kind, run_id (here), name; how many child runs
-    are new, doubled (they were here already), finished (here now) and planned.
+    are new, already here, finished (here now) and planned.
 
     Raises UserError where another process drives what is merged, Failure where a base model of the
     same weights has other outcomes here.
@@ -314,7 +314,7 @@ class _Merge:
             "run_id": run_id,
             "name": run.name,
             "new": len(new),
-            "doubled": len(there) - len(new),
+            "already_here": len(there) - len(new),
             "finished": len(planned & {*here, *new}),
             "planned": len(planned),
         }
