@@ -149,7 +149,9 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
         lost = 100 * (accuracy - said["performance/test_accuracy"])
         assert row["points_lost"] == pytest.approx(lost)
         assert (row["advice"], row["steps"]) == ("unlearn", said["cost/steps"])
-    again = indelible(store, "advise", "--requests", asked, *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        again = indelible(store, "advise", "--requests", asked, *options)
     assert max(map(len, again.out.splitlines())) <= 80
     assert "3 of 3 samples can be unlearned, each alone, for 100 points" in again.err
     assert indelible(store, "load").code == 0

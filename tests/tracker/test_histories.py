@@ -156,13 +156,12 @@ def measured(indelible: Indelible, folder: Path, *more: str) -> tuple[dict[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("of_histories", [True, False])
 def test_a_factor_of_histories_is_measured_where_they_are_kept(
-    of_histories: bool, store: Store, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+    store: Store, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swept(store, replace(HOW, shard=Shard(1, 2)))
     swept(store, NONE)
-    family = Family("dropping", (COLUMN,), post=drop, is_logged=True, of_histories=of_histories)
+    family = Family("dropping", (COLUMN,), post=drop, is_logged=True, of_histories=True)
     ours = factors.families()
     monkeypatch.setattr(factors, "families", lambda asked=(): [*ours, family])
     folder = store.address.folder
@@ -173,10 +172,6 @@ def test_a_factor_of_histories_is_measured_where_they_are_kept(
     found = {key: value for key, _, value in in_sqlite(folder, "dropping/drop")}
     assert expected.items() <= found.items()
     assert (len(whole), row["measured"], found.keys() <= whole) == (SAMPLES - 2, 2, True)
-    if of_histories:
-        assert "2 members keep no checkpoint or histories, and lack dropping of 2: " in said
-        assert row["not_kept"] == 2
-        assert measured(indelible, folder, "--recompute")[0]["recomputed"] == 0
-    else:
-        assert row["lost"] == 2
-        assert "it looks at histories, and these are not kept" in said
+    assert "2 members keep no checkpoint or histories, and lack dropping of 2: " in said
+    assert row["not_kept"] == 2
+    assert measured(indelible, folder, "--recompute")[0]["recomputed"] == 0

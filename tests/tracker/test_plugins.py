@@ -170,9 +170,9 @@ def house(tmp_path: Path) -> Path:
     for file, content in {
         "unlearning/algorithms/halt.py": MODULES["acme_method"],
         "unlearning/algorithms/helping.py": "def help(): ...",
-        "factors/acme.py": MODULES["acme_family"],
+        "factors/acme.py": MODULES["acme_family"] + "\nFAMILIES = (FAMILY,)\n",
         "factors/helping.py": "def help(): ...",
-        "unlearning/datasets/acme_stripes.py": DATASET.format(name="acme-stripes"),
+        "unlearning/datasets/acme_stripes.py": DATASET.format(name="acme_stripes"),
         "unlearning/architectures/acme_net.py": ARCHITECTURE,
         "analysis/sql/marts/97_bright_samples.sql": RELATION,
     }.items():
@@ -185,7 +185,7 @@ def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
     def ours(*arguments: str) -> subprocess.CompletedProcess[str]:
         return indelible(tmp_path, *arguments, house=house)
 
-    ours("train", "--dataset", "acme-stripes", "--arch", "acme-net", "--epochs", "5")
+    ours("train", "--dataset", "acme_stripes", "--arch", "acme_net", "--epochs", "5")
     ours("sweep", "--algorithm", "halt", "--samples", "6")
     ours("load")
     found = rows(ours("correlate", "--format", "json"))

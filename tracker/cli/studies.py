@@ -89,7 +89,8 @@ def advise(session: Session, command: Advise, made: Advised) -> None:
     """With what to unlearn each sample, and what that comes to."""
     numbers = ("steps", "seconds", "points_lost", "predicted_points_lost")
     table = only(made.rows, "sample_id", "sample_path", "advice", "algorithm", *numbers)
-    show(made.rows, command.style, table, "How to unlearn each sample")
+    spare = ("predicted_points_lost",)
+    show(made.rows, command.style, table, "How to unlearn each sample", spare)
     for remark in _outlook(session, command, made):
         say(remark)
 
