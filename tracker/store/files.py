@@ -65,8 +65,7 @@ class Artifacts:
             with tempfile.TemporaryDirectory() as target:
                 try:
                     self._repository(uri).download_artifacts(name, target)
-                except Exception as error:
-                    # Every kind of store has an error of its own for what is not there.
+                except Exception as error:  # each kind of store has its own for what is not there
                     if not passing(error) and name not in self.names(uri):
                         return None
                     raise

@@ -58,7 +58,7 @@ class Retry:
         """
         try:
             result = self._retrying(attempt)
-        except Exception as error:
+        except Exception as error:  # whoever raised it, its message is to name no password
             for each in _chain(error):
                 texts = (without_password(a) if isinstance(a, str) else a for a in each.args)
                 each.args = tuple(texts)

@@ -50,8 +50,11 @@ def table(path: Path, source: Source) -> Dataset:
         raise ValueError(f"it has {len(drawn)} training rows and {len(test)} test rows")
     labels = _values(frame[source.label])
     if labels.dtype != object:
-        if not np.array_equal(labels, np.rint(labels)):
-            raise ValueError(f"column '{source.label}' has fractions: a label is whole, or text")
+        if not (np.abs(labels) < 2**53).all() or (labels % 1).any():  # else float64 joins some
+            raise ValueError(
+                f"column '{source.label}' has fractions, or numbers from 2^53 on: a label is a "
+                "smaller whole number, or a text"
+            )
         labels = labels.astype(np.int64)
     classes, numbers = numbered(labels, drawn, test)
     features = [
