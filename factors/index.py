@@ -36,7 +36,6 @@ from factors.line_search import (
     first_direction,
     first_flips,
     held_out,
-    log_odds,
     losses_at,
     moved_logits,
 )
@@ -50,7 +49,7 @@ from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
 from unlearning.engine import unlearn
 from unlearning.execution import vmapped
-from unlearning.losses import cross_entropy, log_prob, wide
+from unlearning.losses import cross_entropy, log_odds, log_prob, wide
 from unlearning.outcome import Status
 from unlearning.sampling import forget_samples
 

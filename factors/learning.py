@@ -1,4 +1,4 @@
-"""How training learned the sample, by its own record, and whether it was memorised."""
+"""How training learned the sample, by its own record."""
 
 from __future__ import annotations
 
@@ -35,30 +35,6 @@ def learning(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     }
 
 
-def memorization(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """The estimates among the base model's companions, NaN where there is none."""
-    known = base.companions.memorization
-    ids = base.dataset.train.ids[positions.cpu()].tolist()
-    values = [known.get(sample, torch.nan) for sample in ids]
-    return {"memorization": torch.tensor(values, dtype=torch.float64)}
-
-
-def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
-    """P[f(x) = y | x in training] - P[f(x) = y | x not], over an ensemble.
-
-    Feldman & Zhang 2020 (arXiv 2008.03703), Eq. 1. NaN where a sample was in all or in none.
-
-    Args:
-        correct, included: (models, samples) bool.
-
-    Returns: (samples,) float64.
-    """
-    with_it, right = included.double(), correct.double()
-    inside = (right * with_it).sum(dim=0) / with_it.sum(dim=0)
-    outside = (right * (1 - with_it)).sum(dim=0) / (1 - with_it).sum(dim=0)
-    return inside - outside
-
-
 LEARNING = Family(
     name="learning",
     pre=learning,
@@ -92,19 +68,4 @@ LEARNING = Family(
     ),
 )
 
-MEMORIZATION = Family(
-    name="memorization",
-    pre=memorization,
-    of_companions=lambda companions, sample: companions.memorization.get(sample),
-    declared=(
-        Column("memorization", "Memorisation", "probability", "low").defined(
-            "how much likelier models trained with the sample are to get it right "
-            "than models trained without",
-            undefined="no ensemble was trained (train --memorization-models), or the sample was "
-            "in all or in none of its parts",
-            source="Feldman & Zhang 2020 (arXiv 2008.03703)",
-        ),
-    ),
-)
-
-FAMILIES = (LEARNING, MEMORIZATION)
+FAMILIES = (LEARNING,)

@@ -14,7 +14,7 @@ from torch import Tensor
 from unlearning.base_model import BaseModel, logits
 from unlearning.dataset import some_of
 from unlearning.execution import vmapped
-from unlearning.losses import log_prob, margin, wide
+from unlearning.losses import log_odds, log_prob, margin, wide
 
 PASSES = 24  # of one image through the network a member, at most
 NEAR = 4.0  # log-odds above the lowest at which a sample is drawn half as often as that
@@ -111,14 +111,6 @@ def first_direction(optimizer: str, gradient: Stacked) -> dict[str, Tensor]:
 def per_member(values: Tensor, like: Tensor) -> Tensor:
     """Values (K,) in the precision of a tensor (K, ...) and in a shape that multiplies it."""
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """log p / (1 - p) of each label: (K, classes) and (K,) to (K,) float64."""
-    logits = wide(logits)
-    of_label = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return of_label - others.logsumexp(dim=1)
 
 
 class HeldOut(NamedTuple):

@@ -19,6 +19,7 @@ from unlearning.execution import rule_out_chance, vmapped
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
+from unlearning.references import References
 from unlearning.training import Learning
 
 Params = Mapping[str, Tensor]
@@ -70,14 +71,13 @@ class Companions:
     Attributes:
         left_out: by sample id, the logits of the test set, (test samples, classes), of a model
             that was trained without the sample.
-        memorization: by sample id, how much likelier models trained with the sample are to get it
-            right than models trained without.
+        references: what reference models say of all samples; None where there are none.
         learning: how the samples were learned in the base model's own training; None where that was
             not recorded.
     """
 
     left_out: Mapping[int, Tensor] = field(default_factory=dict)
-    memorization: Mapping[int, float] = field(default_factory=dict)
+    references: References | None = None
     learning: Learning | None = None
 
 

@@ -62,6 +62,14 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return of_label - logits.masked_fill(own, -torch.inf).max(dim=-1).values
 
 
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """phi = log p / (1 - p) of each label: (..., N, classes) and (N,) to (..., N) float64."""
+    logits = wide(logits)
+    labels = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    of_label = logits.gather(-1, labels).squeeze(-1)
+    return of_label - logits.scatter(-1, labels, -torch.inf).logsumexp(dim=-1)
+
+
 def prob_errors(logits: Tensor, labels: Tensor) -> Tensor:
     """Probabilities minus the one-hot labels: (N, classes) and (N,) to (N, classes), float64.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from tracker.base import base_models, given, training
 from tracker.base.base_models import BaseRun
-from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
+from tracker.base.parts import LEARNING, LEFT_OUT, REFERENCES
 from tracker.base.workers import pick_device
 from tracker.reading.listing import member_of
 from tracker.store.read import Reader
@@ -26,7 +26,7 @@ from unlearning.datasets.npz import dataset_of, samples_of
 from unlearning.errors import UserError
 from unlearning.models import network_of, outputs_of
 
-BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run
+BESIDE = (LEARNING, LEFT_OUT, REFERENCES)  # of what is kept with a base model's run
 
 
 @dataclass

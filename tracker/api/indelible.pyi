@@ -633,6 +633,7 @@ class Store:
         test_samples: int | None = None,
         download: bool = False,
         from_weights: str | os.PathLike[str] | None = None,
+        references: int | None = None,
         device: str = "auto",
         workers: int | None = None,
         engine: Literal["threads", "ray"] = "threads",
@@ -646,7 +647,7 @@ class Store:
         label: str | None = None,
         split_column: str | None = None,
         leave_out: Iterable[int] | str | os.PathLike[str] | None = None,
-        memorization_models: int | None = None,
+        reference_share: float | None = None,
         learning_events: bool | None = None,
     ) -> Model:
         """Train a base model, or import one. The command line prints its run id.
@@ -670,6 +671,9 @@ class Store:
                 training. The network gets images in [0, 1] as (N, channels, height, width),
                 RGB; it normalises them itself if it needs that. Label 0 is the first class in
                 the data set's order, which for folder: is the alphabetical one.
+            references: Also train N reference models by the same recipe, each without a random
+                part of the samples: they tell whether a sample is forgotten. With
+                --from-weights give the recipe. Default: none.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
             engine: Who computes: threads of this process, or the nodes of a Ray cluster.
@@ -688,8 +692,7 @@ class Store:
                 once, is for test.
             leave_out: Also train a model without each of these samples, for the factors of
                 family reference.
-            memorization_models: Also train N models on random parts of the data, for the factor
-                memorization.
+            reference_share: The share of the samples that each of them sees. Default: 0.5.
             learning_events: Record how each sample is learned, for the factors of family
                 learning; a model that is there without is trained again for it if this is
                 given. Default: record, but never train again.

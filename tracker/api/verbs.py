@@ -19,7 +19,7 @@ from mlflow.entities import Run
 import factors
 from factors.family import Family
 from tracker.api.place import Place
-from tracker.base import companions, training
+from tracker.base import companions, references, training
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.given import is_named
@@ -57,24 +57,61 @@ def train(place: Place, command: Train) -> Run:
     pick_device(command.device, on_ray=command.engine == "ray")  # before anything is begun
     with place.store(begins=True) as store:
         run_id = train_base_model(place, store, request, source, command.device)
-        ids, models = command.leave_out, command.memorization_models
-        if ids or models:
-            base = place.bases.load(store, run_id, command.device).model
+        if command.leave_out or command.references:
+            base = place.bases.load(store, run_id, command.device)
             with computing(place, command) as engine:
-                if ids:
-                    with place.progress("training", len(ids)) as advance:
-                        companions.leave_out(store, run_id, base, ids, advance, engine)
-                    with place.progress("training", companions.SEEDS_FOR) as advance:
-                        gaps = companions.measure_chance(store, run_id, base, ids, advance, engine)
-                    place.say(
-                        "mean gap to a leave-one-out model: "
-                        f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
-                        f"{gaps[companions.SECOND]:.2g} from another seed's"
-                    )
-                if models:
-                    with place.progress("training", models) as advance:
-                        companions.memorize(store, run_id, base, models, advance, engine)
+                if command.leave_out:
+                    _leave_out(place, store, base, command.leave_out, engine)
+                if command.references:
+                    _refer(place, store, base, command, request.recipe, engine)
         return store.run(run_id)
+
+
+def _leave_out(
+    place: Place, store: Store, base: BaseRun, ids: Sequence[int], engine: Engine
+) -> None:
+    """Train leave-one-out models, and say how far they are from the base model."""
+    how = store, base.run_id, base.model, ids
+    with place.progress("training", len(ids)) as advance:
+        companions.leave_out(*how, advance, engine)
+    with place.progress("training", companions.SEEDS_FOR) as advance:
+        gaps = companions.measure_chance(*how, advance, engine)
+    place.say(
+        "mean gap to a leave-one-out model: "
+        f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
+        f"{gaps[companions.SECOND]:.2g} from another seed's"
+    )
+
+
+def _refer(
+    place: Place, store: Store, base: BaseRun, command: Train, recipe: Recipe, engine: Engine
+) -> None:
+    """Train reference models, and say how good they are beside the base model.
+
+    Raises UserError for an imported model whose recipe is not given.
+    """
+    run, count = store.run(base.run_id), command.references or 0
+    known, origin = references.making(store, run), base.model.origin
+    if origin is None and known is None and command.epochs is None:
+        raise UserError(
+            "reference models of an imported model are trained by the recipe that it was trained "
+            "by, which is not known: give --epochs, and --lr, --batch-size and the like"
+        )
+    share = command.reference_share or (known.share if known else references.SHARE)
+    if origin is None and known is not None and command.epochs is None:
+        recipe = known.recipe
+    how = references.Making(run.data.params["arch"], recipe, share)
+    with place.progress("training", count) as advance:
+        accuracy = references.refer(store, base.run_id, base.model, how, count, advance, engine)
+    place.say(
+        f"reference models get {accuracy:.1%} of the test set right on average, the base model "
+        f"{base.test_accuracy:.1%}"
+    )
+    if abs(accuracy - base.test_accuracy) > references.APART:
+        place.say(
+            "that is no reference: models that are much better or worse than the base model do "
+            "not tell where it would stand; train them by its own recipe"
+        )
 
 
 def train_base_model(

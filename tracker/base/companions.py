@@ -1,8 +1,4 @@
-"""Models that are trained beside a base model, for factors that need more than one model.
-
-Leave-one-out models tell what an unlearned model should have come to; an ensemble on random parts
-of the data tells how far the base model has memorised a sample.
-"""
+"""Leave-one-out models: what an unlearned model should have come to."""
 
 from __future__ import annotations
 
@@ -11,15 +7,13 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from factors.distance import softmax_distance
-from factors.learning import memorization_estimate
+from tracker.base import references
 from tracker.base.parts import (
     LEARNING,
     LEFT_OUT,
-    MEMORIZATION,
     SECOND_SEED,
     Parts,
     Progress,
@@ -32,7 +26,7 @@ from tracker.base.parts import (
 from tracker.base.workers import THREADS, Engine, Stop
 from unlearning.algorithms.retrain import train_again
 from unlearning.base_model import BaseModel, Companions, logits
-from unlearning.training import Learning, Subsets, all_but
+from unlearning.training import Learning, all_but
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
@@ -40,11 +34,10 @@ if TYPE_CHECKING:
 
     from tracker.store.write import Store
 
-SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
-DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed", MEMORIZATION: "memorisation"}
+DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed"}
 
 
 def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
@@ -54,14 +47,8 @@ def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
         sample_ids: of all training samples, in order.
     """
     left_out = known(store, run, LEFT_OUT, _asked(LEFT_OUT), strict=True)["logits"]
-    ensemble = known(store, run, MEMORIZATION, _asked(MEMORIZATION), strict=True)
-    seen, right = (ensemble[name] for name in ("included", "correct"))
-    memorization = dict[int, float]()
-    if len(seen) > 1:
-        in_order = (torch.stack([of[number] for number in sorted(of)]) for of in (right, seen))
-        memorization = dict(zip(sample_ids, memorization_estimate(*in_order).tolist(), strict=True))
     learned = [Learning(part["losses"], part["margins"]) for part, _ in LEARNING.of(store, run)]
-    return Companions(left_out, memorization, next(iter(learned), None))
+    return Companions(left_out, references.read(store, run, sample_ids), next(iter(learned), None))
 
 
 def leave_out(
@@ -116,24 +103,6 @@ def measure_chance(
     return gaps
 
 
-def memorize(
-    store: Store,
-    run_id: str,
-    base: BaseModel,
-    models: int,
-    on_progress: Progress,
-    engine: Engine = THREADS,
-) -> None:
-    """Train those models of an ensemble that are not there yet, each on a part of the data.
-
-    All start from the same weights; each sees a random 70% of the training samples, which follow
-    from its number.
-
-    Raises UserError for a base model without a recipe.
-    """
-    _train(store, run_id, base, MEMORIZATION, range(models), on_progress, engine)
-
-
 def _train(
     store: Store,
     run_id: str,
@@ -150,27 +119,14 @@ def _train(
 
 
 def _asked(kind: Parts, stop: Stop | None = None) -> dict[str, Question]:
-    """What is kept of the models of one kind, by samples left out or numbers of models."""
-    is_part, further_seed = kind == MEMORIZATION, int(kind == SECOND_SEED)
-    stop = stop or Stop()
+    """What is kept of the models of one kind, by samples left out."""
+    stop, further_seed = stop or Stop(), int(kind == SECOND_SEED)
 
     def compute(base: BaseModel, numbers: list[int]) -> Table:
-        size = len(base.train_labels)
-        if is_part:  # what a model sees follows from its number
-            orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
-            drawn = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
-            subsets = Subsets(torch.from_numpy(drawn))
-        else:
-            subsets = all_but(base.dataset.train.positions(numbers), size)
+        subsets = all_but(base.dataset.train.positions(numbers), len(base.train_labels))
         states = train_again(base, subsets, stop.is_set, further_seed)
         each = ({name: of[k] for name, of in states.items()} for k in range(len(numbers)))
-        models = [base.model.at(state) for state in each]
-        if not is_part:
-            return {"logits": torch.stack([logits(m, base.test_inputs).cpu() for m in models])}
-        seen = torch.zeros(len(numbers), size, dtype=torch.bool)
-        right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
-        seen = seen.scatter(1, subsets.positions, True)
-        return {"included": seen, "correct": torch.stack(right).cpu()}
+        found = [logits(base.model.at(state), base.test_inputs).cpu() for state in each]
+        return {"logits": torch.stack(found)}
 
-    names = ("included", "correct") if is_part else ("logits",)
-    return {kind.kind: Question(names, lambda ids: str(VERSION), compute)}
+    return {kind.kind: Question(("logits",), lambda ids: str(VERSION), compute)}

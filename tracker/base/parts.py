@@ -117,11 +117,11 @@ def about(content: bytes) -> dict[str, Any]:
 
 LEFT_OUT = Parts("leave_one_out")  # of samples: logits (tests, classes)
 SECOND_SEED = Parts("second_seed")  # likewise
-MEMORIZATION = Parts("memorization")  # of models: included and correct (samples,)
+REFERENCES = Parts("references")  # of models: included, phi, correct (samples,), test accuracy
 LEARNING = Parts("learning")  # losses and margins (epochs, samples)
 PRE_FACTORS = Parts("pre_factors")  # of samples: what follows IDS, and a column for each factor
 FORECASTS = Parts("forecasts")  # of samples: the columns of FORECAST
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
+ALL = (LEFT_OUT, SECOND_SEED, REFERENCES, LEARNING, PRE_FACTORS, FORECASTS)
 
 IDS = "sample_ids"  # the tensor (rows,) with the samples, or numbers of models, that rows are of
 POSITIONS, LABELS = "split_positions", "labels"  # tensors, (samples,)

@@ -33,8 +33,8 @@ from unlearning.naming import LATEST
 from unlearning.recipe import OPTIMIZERS, Recipe
 
 RECIPE = Recipe()
-BESIDE = ("leave_out", "memorization_models")  # what is trained beside a base model
-OF_TRAINING = ("preset", "learning_events", *BESIDE)  # with the recipe
+BESIDE = ("leave_out", "references")  # what is trained beside a base model
+OF_TRAINING = ("preset", "learning_events", "leave_out")  # of the model itself
 FAMILY = text("module:package.module:FAMILY")
 
 advanced = partial(option, advanced=True)
@@ -54,13 +54,16 @@ class Train(Computing):
     stopped = ""  # a model that was being trained is lost
     example = """
         indelible train --dataset digits --arch small-cnn --seed 1
-        indelible train --leave-out 3,14,159 --memorization-models 20
+        indelible train --references 32
         indelible train --dataset cifar10 --preset paper --download
         indelible train --arch module:nets:Net --from-weights model.pt
         indelible train --dataset table:patients.parquet --label outcome
         """
-    needs = tuple((name, *BESIDE) for name in ("workers", "engine", "address", "slots"))
-    exclusive = tuple(("from_weights", name) for name in (*vars(RECIPE), *OF_TRAINING))
+    needs = (
+        *((name, *BESIDE) for name in ("workers", "engine", "address", "slots")),
+        ("reference_share", "references"),
+    )
+    exclusive = tuple(("from_weights", name) for name in OF_TRAINING)
 
     dataset: str = option(
         text("NAME|KIND:PATH"),
@@ -114,9 +117,14 @@ class Train(Computing):
         IDS,
         "Also train a model without each of these samples, for the factors of family reference.",
     )
-    memorization_models: int | None = advanced(
+    references: int | None = option(
         whole(2, 100_000),
-        "Also train N models on random parts of the data, for the factor memorization.",
+        "Also train N reference models by the same recipe, each without a random part of the "
+        "samples: they tell whether a sample is forgotten. With --from-weights give the recipe.",
+        shown="none",
+    )
+    reference_share: float | None = advanced(
+        real(0, 1, above=0), "The share of the samples that each of them sees.", shown="0.5"
     )
     learning_events: bool | None = advanced(
         SWITCH,
@@ -124,6 +132,16 @@ class Train(Computing):
         "there without is trained again for it if this is given.",
         shown="record, but never train again",
     )
+
+    def check(self, spell: Spell) -> None:
+        """Refuse the recipe of what is neither trained nor has reference models to train."""
+        super().check(spell)
+        given = [name for name in vars(RECIPE) if getattr(self, name)]
+        if self.from_weights and given and not self.references:
+            raise UserError(
+                f"{spell(given[0])} has no effect with {spell('from_weights')}, but for "
+                f"{spell('references')}"
+            )
 
 
 class OfModel(Command):

@@ -1,0 +1,162 @@
+"""Reference models: trained by the base model's recipe, each on a random part of the data.
+
+Kept is what they say of the training samples, not their weights: these follow from the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker.base.parts import REFERENCES, Progress, Question, Table, answers, known
+from tracker.base.workers import THREADS, Engine, Stop
+from tracker.store.records import read_tag
+from unlearning import models
+from unlearning.base_model import BaseModel, logits
+from unlearning.errors import UserError
+from unlearning.losses import log_odds, wide
+from unlearning.recipe import SEEDS, Recipe
+from unlearning.references import References
+from unlearning.training import Subsets, train_on
+from unlearning.version import VERSION
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from tracker.store.write import Store
+
+SHARE = 0.5  # of the training samples that a reference model sees, where nothing else is said
+ACCURACY = "reference/test_accuracy"  # metric: the mean over reference models
+APART = 0.1  # of accuracy: more, and they are no references
+NAMES = ("included", "phi", "correct", "test_accuracy")  # what is kept of each
+
+
+@dataclass(frozen=True)
+class Making:
+    """How reference models are made: all are alike but for weights, batches and samples.
+
+    Attributes:
+        recipe: the base model's; an imported one's is given. share: of the samples that each sees.
+    """
+
+    arch: str
+    recipe: Recipe
+    share: float = SHARE
+
+    @property
+    def version(self) -> str:
+        """The version of what they say, from which `read` reads how they are made."""
+        return f"{VERSION} {json.dumps({**asdict(self.recipe), 'share': self.share})}"
+
+    @classmethod
+    def read(cls, arch: str, version: str) -> Making | None:
+        """How models are made of which a tag tells; None for those of another engine."""
+        engine, _, settings = version.partition(" ")
+        if engine != str(VERSION):
+            return None
+        told = json.loads(settings)
+        share = told.pop("share")
+        return cls(arch, Recipe(**told), share)
+
+    def model(
+        self, base: BaseModel, number: int, stop: Callable[[], bool] = lambda: False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The positions (S,) that a reference model sees, and its parameters and buffers.
+
+        All follow from recipe, share and number. Raises Stopped when `stop` says so.
+        """
+        chance, size = np.random.default_rng([4, self.recipe.seed, number]), len(base.train_labels)
+        seen = np.sort(chance.permutation(size)[: round(self.share * size)])
+        recipe = replace(self.recipe, seed=int(chance.integers(SEEDS)))
+        network = models.build(self.arch, base.dataset, recipe.seed)
+        network = network.to(base.device, base.train_inputs.dtype)
+        subset = Subsets(torch.from_numpy(seen)[None])
+        data = network, base.train_inputs, base.train_labels
+        states = train_on(subset, *data, recipe, stop)
+        return subset.positions[0], {name: stacked[0] for name, stacked in states.items()}
+
+
+def making(store: Store, run: Run) -> Making | None:
+    """How the reference models of a base model are made; None where it has none."""
+    for said in REFERENCES.names(run.data.tags).values():
+        found = Making.read(run.data.params["arch"], read_tag(said).get(REFERENCES.kind, ""))
+        if found is not None:
+            return found
+    return None
+
+
+def read(store: Store, run: Run, sample_ids: Sequence[int]) -> References | None:
+    """What the reference models of a base model say; None where it has none.
+
+    Args:
+        sample_ids: of all training samples, in order.
+
+    Raises Damaged where a part of it is.
+    """
+    how = making(store, run)
+    if how is None:
+        return None
+    rows = known(store, run, REFERENCES, _of_references(how), strict=True)
+    numbers = sorted(rows["phi"])
+    parts = (
+        torch.stack([rows[name][n] for n in numbers]) for name in ("included", "phi", "correct")
+    )
+    accuracy = torch.tensor([rows["test_accuracy"][n] for n in numbers], dtype=torch.float64)
+    return References(tuple(sample_ids), *parts, accuracy) if numbers else None
+
+
+def refer(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    how: Making,
+    count: int,
+    on_progress: Progress,
+    engine: Engine = THREADS,
+) -> float:
+    """Train those of `count` reference models that are not there yet; their mean test accuracy.
+
+    Raises UserError where the base model has reference models that were made otherwise.
+    """
+    there = making(store, store.run(run_id))
+    if there is not None and there != how:
+        raise UserError(
+            f"base model {run_id} has reference models of another recipe or share, "
+            f"{there.version.partition(' ')[2]}: give the same, or none"
+        )
+    stop = Stop()
+    asked = (store, run_id, REFERENCES, _of_references(how, stop), range(count))
+    pool = partial(engine.pool, base, stop)
+    rows = answers(*asked, pool, 1, on_progress, "reference models")
+    mean = fmean(rows["test_accuracy"].values())
+    store.note_metrics(run_id, {ACCURACY: mean})
+    return mean
+
+
+def _of_references(how: Making, stop: Stop | None = None) -> dict[str, Question]:
+    """What is kept of reference models, by their numbers."""
+    stop = stop or Stop()
+
+    def compute(base: BaseModel, numbers: list[int]) -> Table:
+        rows = []
+        for number in numbers:
+            positions, state = how.model(base, number, stop.is_set)
+            model, labels = base.model.at(state), base.train_labels
+            seen = torch.zeros(len(labels), dtype=torch.bool)
+            seen[positions] = True
+            train, test = logits(model, base.train_inputs), logits(model, base.test_inputs)
+            right = wide(test.argmax(dim=1) == base.test_labels).mean()
+            correct = train.argmax(dim=1) == labels
+            rows.append([seen, log_odds(train, labels), correct, right])
+        columns = (torch.stack([part.cpu() for part in each]) for each in zip(*rows, strict=True))
+        return dict(zip(NAMES, columns, strict=True))
+
+    return {REFERENCES.kind: Question(NAMES, lambda ids: how.version, compute)}
