@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 
     Attributes:
         mean, sd: sd is moderated: drawn to that of all samples, the more the fewer models there
-            are. count: of the models. freedom: degrees of freedom of sd.
+            are. models: how many there are. freedom: degrees of freedom of sd.
     """
 
     mean: Tensor
