@@ -34,8 +34,9 @@ def outcome(chunk: Chunk) -> dict[str, Tensor]:
     """GT with lambda = |D_f| / |D_s|, one over the number of test samples."""
     lam = 1 / len(chunk.base.test_labels)
     gt = ground_truth(1 - chunk.test_prob_diff, chunk.forget_prob_diff, lam)
-    finite = torch.tensor([s is not Status.NON_FINITE for s in chunk.unlearned.status])
-    return {"gt": gt.where(finite.to(gt.device), torch.nan)}
+    none = (Status.NON_FINITE, Status.NOTHING_TO_FORGET)
+    known = torch.tensor([status not in none for status in chunk.unlearned.status])
+    return {"gt": gt.where(known.to(gt.device), torch.nan)}
 
 
 def performance(chunk: Chunk) -> dict[str, Tensor]:
@@ -116,7 +117,7 @@ OUTCOME = Family(
     declared=(
         Column("gt", "Ground Truth (GT)", "half harmonic mean", "low").defined(
             "lambda U F / (lambda U + F) with lambda = 1 / test samples",
-            undefined="status already_wrong or non_finite",
+            undefined="status already_wrong, nothing_to_forget or non_finite",
         ),
     ),
 )

@@ -2,7 +2,8 @@
 
 The engine knows no algorithm. It takes the members that the base model classifies correctly, lets
 them take their steps together, their weights stacked, and ends each as soon as its prediction
-flips.
+flips. Or it takes those of which the log-odds of their label are above a target, ends each at the
+first step that brings them there, and shortens that step to end on the target.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from unlearning.algorithm import Algorithm, Direct, Forget, Loss, Members, Retai
 from unlearning.base_model import BaseModel, Params
 from unlearning.errors import Stopped, UserError
 from unlearning.execution import Execution, by_device, gradients, map_members, stacked_copies
-from unlearning.losses import prob_and_loss
+from unlearning.losses import log_odds, prob_and_loss, widest
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
+
+HALVINGS = 12  # of the last step, where members end on a target
 
 
 def unlearn(
@@ -35,17 +38,27 @@ def unlearn(
     seed: int,
     execution: Execution = Execution.STACKED,
     stop: Callable[[], bool] = lambda: False,
+    target: Tensor | None = None,
 ) -> Unlearned:
     """Unlearn the training samples at `positions` (K,), one a member.
 
-    The result of a member follows from (base model, algorithm, sample, seed); how the members are
-    executed changes only the order of floating-point sums. Raises Stopped when `stop`, asked
-    before each step, says so.
+    The result of a member follows from (base model, algorithm, sample, seed, target); how the
+    members are executed changes only the order of floating-point sums. Raises Stopped when `stop`,
+    asked before each step, says so.
+
+    Args:
+        target: (K,) log-odds of the samples' labels, at or below which members end; at the flip
+            if None.
     """
     with algorithms.REGISTRY.by(algorithm.name):
         logits, labels = base.train_logits[positions], base.train_labels[positions]
         result = nothing_done(base, algorithm, logits, labels)
-        rows = (logits.argmax(dim=1) == labels).nonzero().squeeze(1)
+        wanted = logits.argmax(dim=1) == labels
+        if target is not None:
+            result.status[:] = [Status.NOTHING_TO_FORGET] * len(labels)
+            target = target.to(base.device, widest(base.device))
+            wanted = (log_odds(logits, labels) > target) | algorithm.is_exact
+        rows = wanted.nonzero().squeeze(1)
         if not len(rows):
             return result
         execution = execution if len(rows) > 1 else Execution.SEQUENTIAL
@@ -55,7 +68,8 @@ def unlearn(
             lambda forget: dict(algorithm.prepare(base.model, forget, shared)), execution
         )
         members = forget, prepare(forget), draw_retain(base, algorithm, forget.position, seed)
-        return take_steps(base, algorithm, rows, result, members, execution, stop)
+        target = None if target is None else target[rows]
+        return take_steps(base, algorithm, rows, result, members, execution, stop, target)
 
 
 def take_steps(
@@ -66,6 +80,7 @@ def take_steps(
     members: tuple[Forget, State, Tensor],
     execution: Execution = Execution.SEQUENTIAL,
     stop: Callable[[], bool] = lambda: False,
+    target: Tensor | None = None,
 ) -> Unlearned:
     """The result of K members once all of them have ended. Raises Stopped as `unlearn` does.
 
@@ -74,9 +89,10 @@ def take_steps(
         members: the forget samples, each part with a leading axis of K, or forget sets (K, M, ...);
             what the algorithm prepared, likewise; and the positions of the retain samples, (K,
             steps, batches of a step, samples of a batch).
+        target: (K,), see `unlearn`.
     """
     kind = _Proposals if isinstance(algorithm, Direct) else _Steps
-    stack = kind(base, algorithm, rows, result, members, execution, stop)
+    stack = kind(base, algorithm, rows, result, members, execution, stop, target)
     for step in range(1, algorithm.budget + 1):
         if stop():
             raise Stopped
@@ -149,6 +165,7 @@ class _Stack:
         params, buffers: by name, (K, ...) each; of the buffers those that change.
         best, regret: the weights after the step with the least regret, likewise, and that regret,
             (K,), for algorithms that go back to it.
+        target: log-odds at or below which members end, (K,); at the flip if None.
     """
 
     def __init__(
@@ -160,9 +177,10 @@ class _Stack:
         members: tuple[Forget, State, Tensor],
         execution: Execution,
         stop: Callable[[], bool],
+        target: Tensor | None,
     ) -> None:
         self.base, self.algorithm, self.execution, self.stop = base, algorithm, execution, stop
-        self.rows, self.result = rows, result
+        self.rows, self.result, self.target = rows, result, target
         self.forget, self.state, self.retain = members
         self.params = {
             # vmap makes grouped convolutions, which are faster if weights are not channels-last.
@@ -177,6 +195,27 @@ class _Stack:
         """Change the members' parameters, and buffers if need be, as a step does."""
         raise NotImplementedError
 
+    def shorten(self, before: Params, arrived: Tensor, logits: Tensor) -> None:
+        """Shorten the step of members that arrived, (K,) bool, so that they end on the target.
+
+        By bisection on the line from the weights before the step. It changes the logits, too.
+        """
+        assert self.target is not None
+        stays, weights = arrived.nonzero().squeeze(1), self.params | self.buffers
+        start = {name: before.get(name, self.base.state[name])[arrived] for name in weights}
+        change = {name: p[arrived] - start[name] for name, p in weights.items()}
+        image, label = self.forget.image[arrived], self.forget.label[arrived]
+        near, far = (torch.full_like(self.target[arrived], end) for end in (0.0, 1.0))
+        for _ in range(HALVINGS):
+            share = (near + far) / 2
+            found = self.logits(_along(start, change, share), image)
+            is_past = log_odds(found, label) <= self.target[arrived]
+            near, far = torch.where(is_past, near, share), torch.where(is_past, share, far)
+        there = _along(start, change, far)
+        logits[stays] = self.logits(there, image)
+        for name, p in there.items():
+            weights[name].data[stays] = p
+
     def take_step(self, step: int) -> None:
         """One unlearning step of every member; those that end leave the stack."""
         started = time.perf_counter()
@@ -184,12 +223,19 @@ class _Stack:
         self.change_weights(step)
         with torch.no_grad():
             logits, finite = self._evaluate(before)
-            differs = logits.argmax(dim=-1) != self.forget.label
-            flipped = finite & differs.reshape(len(differs), -1).all(dim=1)
-            self._record(step, logits, finite.cpu(), flipped.cpu())
+            if self.target is None:
+                differs = logits.argmax(dim=-1) != self.forget.label
+                arrived = finite & differs.reshape(len(differs), -1).all(dim=1)
+            else:
+                arrived = finite & (log_odds(logits, self.forget.label) <= self.target)
+                if self.algorithm.is_exact:  # it is a model that never saw the sample
+                    arrived = finite
+                elif arrived.any():
+                    self.shorten(before, arrived, logits)
+            self._record(step, logits, finite.cpu(), arrived.cpu())
             seconds = time.perf_counter() - started
             self.result.elapsed_s[self.rows.cpu()] += seconds / len(self.rows)
-            ended = ~finite | flipped | (step == self.algorithm.budget)
+            ended = ~finite | arrived | (step == self.algorithm.budget)
             if ended.any():
                 self._finish(ended)
                 self.keep(~ended)
@@ -197,6 +243,7 @@ class _Stack:
     def keep(self, stay: Tensor) -> None:
         """Drop all members but those that stay, (K,) bool."""
         self.rows, self.regret = self.rows[stay], self.regret[stay.cpu()]
+        self.target = None if self.target is None else self.target[stay]
         self.forget = Forget(*(part[stay] for part in self.forget))
         self.state, self.buffers, self.best = (
             _select(part, stay) for part in (self.state, self.buffers, self.best)
@@ -207,13 +254,8 @@ class _Stack:
 
         Where it is not, the member has the weights from before the step again.
         """
-        weights, model = self.params | self.buffers, self.base.model
-
-        def of_member(weights: Params, image: Tensor) -> Tensor:
-            at = model.at(weights)
-            return at(image) if image.ndim == 4 else at(image[None])[0]
-
-        logits: Tensor = map_members(of_member, self.execution)(weights, self.forget.image)
+        weights = self.params | self.buffers
+        logits = self.logits(weights, self.forget.image)
         everything = [part.reshape(len(part), -1) for part in (logits, *weights.values())]
         finite = torch.stack([part.isfinite().all(dim=1) for part in everything]).all(dim=0)
         if not finite.all():
@@ -222,7 +264,18 @@ class _Stack:
                 p[~finite] = before[name][~finite] if name in before else self.base.state[name]
         return logits, finite
 
-    def _record(self, step: int, logits: Tensor, finite: Tensor, flipped: Tensor) -> None:
+    def logits(self, weights: Params, images: Tensor) -> Tensor:
+        """Logits of the forget samples of members with these weights, (K, classes)."""
+        model = self.base.model
+
+        def of_member(weights: Params, image: Tensor) -> Tensor:
+            at = model.at(weights)
+            return at(image) if image.ndim == 4 else at(image[None])[0]
+
+        logits: Tensor = map_members(of_member, self.execution)(weights, images)
+        return logits
+
+    def _record(self, step: int, logits: Tensor, finite: Tensor, arrived: Tensor) -> None:
         """Write into the result what the step came to."""
         rows, result = self.rows.cpu(), self.result
         prob, loss = _prob_and_loss(logits, self.forget.label)
@@ -233,12 +286,14 @@ class _Stack:
         result.kept[rows[kept]] = step
         for member, row in enumerate(rows.tolist()):
             ended = Status.FLIPPED if kept[member] else Status.REWOUND
-            ended = ended if flipped[member] else Status.MAX_STEPS
+            if self.target is not None:
+                ended = Status.AT_REFERENCE
+            ended = ended if arrived[member] else Status.MAX_STEPS
             result.status[row] = ended if finite[member] else Status.NON_FINITE
 
     def _store_better(self, prob: Tensor, finite: Tensor) -> Tensor:
         """Whether the weights after this step replace those of the best one so far, (K,) bool."""
-        regret = self.algorithm.regret(prob, self.state)
+        regret = None if self.target is not None else self.algorithm.regret(prob, self.state)
         if regret is None:  # the last step is always the best
             return torch.ones_like(finite)
         _hold_shape("regret", regret, prob)
@@ -346,6 +401,14 @@ def _hold_shape(method: str, found: Tensor, like: Tensor) -> None:
     """Raise ValueError where members' numbers would be spread over others in silence."""
     if found.shape != like.shape:
         raise ValueError(f"{method} gives {tuple(found.shape)}, and takes {tuple(like.shape)}")
+
+
+def _along(start: Params, change: Params, share: Tensor) -> dict[str, Tensor]:
+    """Weights at a share (K,) of the way of their change, by name, (K, ...) each."""
+    return {
+        name: p + (share.reshape(-1, *[1] * (p.ndim - 1)) * change[name]).to(p.dtype)
+        for name, p in start.items()
+    }
 
 
 def _select(stacked: Mapping[str, Any], chosen: Tensor) -> dict[str, Any]:

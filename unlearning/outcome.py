@@ -16,7 +16,9 @@ class Status(StrEnum):
 
     FLIPPED = "flipped"  # the prediction of the forget sample changed
     REWOUND = "rewound"  # it changed, but the weights of an earlier step are kept
-    MAX_STEPS = "max_steps"  # it did not change within the budget of steps
+    AT_REFERENCE = "at_reference"  # the log-odds of its label fell to those asked for
+    NOTHING_TO_FORGET = "nothing_to_forget"  # they were there before the first step
+    MAX_STEPS = "max_steps"  # none of this came about within the budget of steps
     UNCHANGED = "unchanged"  # nor did a single bit of the weights that are kept
     NON_FINITE = "non_finite"  # a step gave infinity or NaN; the weights before it are kept
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run

@@ -106,11 +106,11 @@ def read(store: Store, run: Run, sample_ids: Sequence[int]) -> References | None
         return None
     rows = known(store, run, REFERENCES, _of_references(how), strict=True)
     numbers = sorted(rows["phi"])
-    parts = (
-        torch.stack([rows[name][n] for n in numbers]) for name in ("included", "phi", "correct")
-    )
-    accuracy = torch.tensor([rows["test_accuracy"][n] for n in numbers], dtype=torch.float64)
-    return References(tuple(sample_ids), *parts, accuracy) if numbers else None
+    if not numbers:
+        return None
+    seen, phi, correct = (torch.stack([rows[n][k] for k in numbers]) for n in NAMES[:-1])
+    accuracy = torch.tensor([rows["test_accuracy"][k] for k in numbers], dtype=torch.float64)
+    return References(tuple(sample_ids), seen, phi, correct, accuracy)
 
 
 def refer(
