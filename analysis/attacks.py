@@ -151,7 +151,7 @@ def _largest_epsilon(fnr: Floats, fpr: Floats, delta: float) -> float:
     if (fnr + fpr == 0).any():
         return CAP
     errors = np.stack([fnr, fpr])[:, fnr * fpr > 0]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         terms = np.log(1 - delta - errors[::-1]) - np.log(errors)
     return float(np.fmax.reduce(terms, axis=None, initial=0.0))
 
