@@ -22,7 +22,7 @@ TOO_FEW = (
 
 def _said(companions: Companions, sample: int) -> object:
     references = companions.references
-    return None if references is None else references.of(sample)
+    return None if references is None else (references.digest, references.of(sample).tolist())
 
 
 def _undefined(family: Family, size: int) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
 
 def before(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Where the models stand that never saw the sample, and where the base model does."""
-    references, at = base.companions.references, positions.cpu()
+    references, at = base.references, positions.cpu()
     if references is None:
         return _undefined(BEFORE, len(at))
     phi = log_odds(base.train_logits[positions], base.train_labels[positions]).cpu().double()
@@ -73,7 +73,7 @@ def before(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
 def after(chunk: Chunk) -> dict[str, Tensor]:
     """Where the unlearned model stands among those that never saw the sample."""
     base, at = chunk.base, chunk.positions.cpu()
-    references = base.companions.references
+    references = base.references
     if references is None:
         return _undefined(AFTER, len(at))
     labels = base.train_labels[chunk.positions]
@@ -108,7 +108,8 @@ BEFORE = Family(
     undefined=TOO_FEW,
     declared=(
         Column("reference_phi", "Reference Log-Odds", "log-odds", "high").defined(
-            "mean log-odds of the sample's label over reference models that never saw it"
+            "log-odds of the sample's label that a model as sure as the base model would have, had "
+            "it never seen the sample: the mean of reference models that did not, and the shift"
         ),
         Column("reference_sd", "Reference Spread", "log-odds", "low").defined(
             "their standard deviation, moderated: few models' own is drawn to that of all samples "

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad
 from unlearning.dataset import Dataset, Split, some_of
 from unlearning.errors import UserError
 from unlearning.execution import rule_out_chance, vmapped
-from unlearning.losses import cross_entropy, wide
+from unlearning.losses import cross_entropy, log_odds, wide
 from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
 from unlearning.references import References
@@ -145,6 +145,35 @@ class BaseModel:
         vars(replica).update(vars(self))  # what is remembered too
         replica.network = copy.deepcopy(self.network)
         return replica
+
+    @cached_property
+    def references(self) -> References | None:
+        """What reference models say, as seen from this model; None where there are none."""
+        found = self.companions.references
+        if found is None:
+            return None
+        return found.seen_from(log_odds(self.test_logits, self.test_labels).cpu().double())
+
+    def targets(self, positions: Tensor) -> Tensor:
+        """Log-odds that the model would have of samples at `positions` (K,), had it not seen them.
+
+        See `References.mapped`. Raises UserError where there are no reference models, or too few
+        that saw one of the samples, or that did not.
+
+        Returns: (K,) float64 in main memory.
+        """
+        references, more = self.references, "'indelible train --references 32'"
+        if references is None:
+            raise UserError(f"the base model has no reference models to end at: {more} trains some")
+        at = positions.to(self.device)
+        phi = log_odds(self.train_logits[at], self.train_labels[at]).cpu().double()
+        found = references.mapped(phi, positions.cpu())
+        if unknown := int(found.isnan().sum()):
+            raise UserError(
+                f"of {unknown} samples fewer than two of the {len(references)} reference models "
+                f"saw them, or did not: more are needed, such as by {more}"
+            )
+        return found
 
     def some(self, count: int | None) -> Tensor:
         """Positions of `count` training samples, always the same ones, in order; all if None."""

@@ -24,6 +24,11 @@ class Status(StrEnum):
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
 
 
+ARRIVED = (Status.FLIPPED, Status.AT_REFERENCE)  # ways to end where it was to end
+UNTIL_REFERENCE = (
+    Status.AT_REFERENCE,
+    Status.NOTHING_TO_FORGET,
+)  # of attempts until the reference alone
 FLIPPED = (Status.FLIPPED, Status.REWOUND)  # ways to end in which the prediction changed
 
 

@@ -2,12 +2,15 @@
 
 Each reference model sees a random part of the training samples. Whoever asks whether a sample is
 forgotten asks whether the model stands where those stand that never saw it (LiRA, Carlini et al.
-2022, arXiv 2112.03570).
+2022, arXiv 2112.03570). A base model sees all of the samples, and is surer than the reference
+models of everything, also of what it never saw. How much it is surer of the test samples is
+therefore added to where they stand.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -33,6 +36,10 @@ class Moments(NamedTuple):
     sd: Tensor
     models: Tensor
     freedom: Tensor
+
+    def raised(self, shift: float) -> Moments:
+        """The same with means that are so many standard deviations higher."""
+        return self._replace(mean=self.mean + shift * self.sd)
 
     def z(self, phi: Tensor, rows: Tensor) -> Tensor:
         """(phi - mean) / sd of the samples in these rows, (K,)."""
@@ -62,22 +69,50 @@ class References:
         included: (models, samples) bool, whether a model saw a sample.
         phi: (models, samples) float64, log-odds of the sample's label, `losses.log_odds`.
         correct: (models, samples) bool, whether the label is predicted.
+        test_phi: (models, test samples) float64.
         test_accuracy: (models,) float64.
+        shift: standard deviations by which the models' means are raised: see `seen_from`.
     """
 
     sample_ids: tuple[int, ...]
     included: Tensor
     phi: Tensor
     correct: Tensor
+    test_phi: Tensor
     test_accuracy: Tensor
+    shift: float = 0.0
 
     def __len__(self) -> int:
         return len(self.phi)
 
     def only(self, models: Tensor) -> References:
         """What some of the models say, by their indices or a mask."""
-        parts = (self.included, self.phi, self.correct, self.test_accuracy)
-        return References(self.sample_ids, *(part[models] for part in parts))
+        return References(
+            self.sample_ids,
+            self.included[models],
+            self.phi[models],
+            self.correct[models],
+            self.test_phi[models],
+            self.test_accuracy[models],
+        )
+
+    def seen_from(self, test_phi: Tensor) -> References:
+        """The same, shifted to how sure another model is of samples that none of them saw.
+
+        The shift is the median over the test samples of z, without moderation.
+
+        Args:
+            test_phi: (test samples,), of that model.
+        """
+        sd, mean = torch.std_mean(self.test_phi, dim=0)
+        return replace(self, shift=((test_phi - mean) / sd).nanmedian().item())
+
+    @cached_property
+    def digest(self) -> str:
+        """What the models say, as a fingerprint."""
+        parts = (self.included, self.phi, self.test_phi)
+        said = b"".join(part.contiguous().numpy().tobytes() for part in parts)
+        return hashlib.sha256(said).hexdigest()[:16]
 
     @cached_property
     def rows(self) -> dict[int, int]:
@@ -92,12 +127,12 @@ class References:
     @cached_property
     def outside(self) -> Moments:
         """Of the models that did not see a sample."""
-        return moments(self.phi, ~self.included)
+        return moments(self.phi, ~self.included).raised(self.shift)
 
     @cached_property
     def inside(self) -> Moments:
         """Of the models that saw it."""
-        return moments(self.phi, self.included)
+        return moments(self.phi, self.included).raised(self.shift)
 
     def mapped(self, phi: Tensor, rows: Tensor) -> Tensor:
         """Where models would stand had they never seen their sample, (K,).

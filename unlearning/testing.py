@@ -32,7 +32,13 @@ from unlearning.recipe import Recipe
 
 SEED = 5
 SHAPE, CLASSES = (1, 8, 8), 10  # of the images that an architecture is tried on
-PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
+PARAMS = (
+    "algorithm",
+    "seed",
+    "engine_version",
+    "precision",
+    "until",
+)  # of a member, beside its settings
 
 
 @cache

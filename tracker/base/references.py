@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from tracker.store.write import Store
 
-SHARE = 0.5  # of the training samples that a reference model sees, where nothing else is said
+SHARE = 0.75  # of the training samples that a reference model sees, where nothing else is said
 ACCURACY = "reference/test_accuracy"  # metric: the mean over reference models
 APART = 0.1  # of accuracy: more, and they are no references
-NAMES = ("included", "phi", "correct", "test_accuracy")  # what is kept of each
+NAMES = ("included", "phi", "correct", "test_phi", "test_accuracy")  # what is kept of each
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def read(store: Store, run: Run, sample_ids: Sequence[int]) -> References | None
     numbers = sorted(rows["phi"])
     if not numbers:
         return None
-    seen, phi, correct = (torch.stack([rows[n][k] for k in numbers]) for n in NAMES[:-1])
-    accuracy = torch.tensor([rows["test_accuracy"][k] for k in numbers], dtype=torch.float64)
-    return References(tuple(sample_ids), seen, phi, correct, accuracy)
+    *parts, accuracies = ([rows[name][k] for k in numbers] for name in NAMES)
+    seen, phi, correct, test_phi = map(torch.stack, parts)
+    accuracy = torch.tensor(accuracies, dtype=torch.float64)
+    return References(tuple(sample_ids), seen, phi, correct, test_phi, accuracy)
 
 
 def refer(
@@ -154,8 +155,8 @@ def _of_references(how: Making, stop: Stop | None = None) -> dict[str, Question]
             seen[positions] = True
             train, test = logits(model, base.train_inputs), logits(model, base.test_inputs)
             right = wide(test.argmax(dim=1) == base.test_labels).mean()
-            correct = train.argmax(dim=1) == labels
-            rows.append([seen, log_odds(train, labels), correct, right])
+            correct, test_phi = train.argmax(dim=1) == labels, log_odds(test, base.test_labels)
+            rows.append([seen, log_odds(train, labels), correct, test_phi, right])
         columns = (torch.stack([part.cpu() for part in each]) for each in zip(*rows, strict=True))
         return dict(zip(NAMES, columns, strict=True))
 

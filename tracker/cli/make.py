@@ -14,11 +14,13 @@ from tracker.api.verbs import Swept
 from tracker.cli._output import print_table, show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.commands.make import Demo, Measure, Sweep, Train
+from tracker.sweep.plan import REFERENCE
 from tracker.sweep.summary import summed_up
-from unlearning.outcome import Status
+from unlearning.outcome import UNTIL_REFERENCE, Status
 
 # Columns after a sweep: the metric of its run, and how it is written.
 SUMMED = {
+    "forgotten": ("forgotten_rate", ".0%"),
     "accuracy": ("mean_test_accuracy", ".1%"),
     "lost": ("mean_points_lost", "z.1f"),
     "worst": ("worst_points_lost", "z.1f"),
@@ -52,17 +54,24 @@ def _came_to(swept: Swept, max_loss: float) -> None:
     for name, keys in swept.plan.planned().items():
         members = [swept.done[key] for key in keys if key in swept.done]
         found = summed_up(members, swept.test_accuracy, max_loss)
-        if attempts := sum(found[each] for each in Status if each is not Status.ALREADY_WRONG):
+        if attempts := sum(
+            found.get(each, 0) for each in Status if each is not Status.ALREADY_WRONG
+        ):
             row: dict[str, Any] = {"algorithm": name}
-            row["flipped"] = f"{found[Status.FLIPPED]:.0f} of {attempts:.0f}"
+            if swept.plan.until == REFERENCE:
+                arrived = sum(found.get(each, 0) for each in UNTIL_REFERENCE)
+                row["at reference"] = f"{arrived:.0f} of {attempts:.0f}"
+            else:
+                row["flipped"] = f"{found[Status.FLIPPED]:.0f} of {attempts:.0f}"
             row["damaged"] = int(found["damaged"])
             for column, (metric, style) in SUMMED.items():  # of nothing there is no mean
                 row[column] = f"{found[metric]:{style}}" if metric in found else None
             rows.append(row)
     if rows:
+        how = "at the reference" if swept.plan.until == REFERENCE else "flipped"
         say(
             f"\nTest accuracy was {swept.test_accuracy:.1%} before. Lost: percentage points of it."
-            f"\nDamaged: flipped, but lost more than {max_loss:g} points.\n"
+            f"\nDamaged: {how}, but lost more than {max_loss:g} points.\n"
         )
         print_table(rows, stream=sys.stderr)
 

@@ -124,7 +124,7 @@ class Train(Computing):
         shown="none",
     )
     reference_share: float | None = advanced(
-        real(0, 1, above=0), "The share of the samples that each of them sees.", shown="0.5"
+        real(0, 1, above=0), "The share of the samples that each of them sees.", shown="0.75"
     )
     learning_events: bool | None = advanced(
         SWITCH,
@@ -217,6 +217,12 @@ class Repeated(Members):
     only_correct: bool = option(
         FLAG,
         "Choose among the samples that the base model gets right: of no other is any unlearned.",
+    )
+    until: str = option(
+        choice("flip", "reference"),
+        "What ends an attempt: the prediction flips, as in the paper; or the model stands where it "
+        "would, had it never seen the sample, which reference models tell (train --references).",
+        "flip",
     )
     repeats: int = advanced(
         whole(), "The same samples under this many seeds, one after the other.", 1, on="line"

@@ -43,6 +43,8 @@ READ = {
     "forget_prob_diff": "performance/forget_prob_diff",
     "test_prob_diff": "performance/test_prob_diff",
     "unlearning_gap": "reference/unlearning_gap",
+    "z": "forgetting/z",
+    "forgotten": "forgetting/forgotten",
 }
 
 

@@ -138,7 +138,8 @@ class ChunkRunner:
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
         with self.clock.of("compute"):
-            found = unlearn(base, algorithm, positions, plan.seed, execution, self.stop)
+            target = None if plan.references is None else base.targets(positions)
+            found = unlearn(base, algorithm, positions, plan.seed, execution, self.stop, target)
         if self.stop():
             raise Stopped
         with self.clock.of("evaluate"):
@@ -171,6 +172,7 @@ class ChunkRunner:
                         "seed": plan.seed,
                         "engine_version": VERSION,
                         "precision": plan.precision,
+                        **({"until": plan.until} if plan.references else {}),
                         **algorithm.settings(),
                     },
                     tags={

@@ -30,6 +30,9 @@ DONE = "#### What was done"  # begins what was written when the sweep ended
 # Of the table in a sweep's description: headings, and the metrics of the parent run.
 COLUMNS = {
     "flip rate": "flip_rate",
+    "at the reference": Status.AT_REFERENCE,
+    "nothing to forget": Status.NOTHING_TO_FORGET,
+    "forgotten": "forgotten_rate",
     "damaged": "damaged",
     "test accuracy": "mean_test_accuracy",
     "points lost": "mean_points_lost",
@@ -83,6 +86,7 @@ def sweep_note(
         max_loss=f"{MAX_LOSS:g}",
         test_accuracy=f"{test_accuracy:.1%}",
         settings=plan.settings,
+        until=plan.until,
         is_large=is_large(samples * len(names)),
         count=COUNT,
         easiest=f"tags.`{TAG}` = '{EASIEST}'",
@@ -119,6 +123,7 @@ def member_note(
         f"indelible sweep --model {base_run.run_id} --algorithm {algorithms.reference(name)}",
         *(f"--factors {family}" for family in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
+        *([] if plan.references is None else [f"--until {plan.until}"]),
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {name}.{setting}={value}" for setting, value in algorithm.settings().items()),
     ]
@@ -126,6 +131,7 @@ def member_note(
         sample_id=sample_id,
         algorithm=name,
         status=status,
+        until=plan.until,
         steps=steps,
         kept=kept,
         within=counted(steps, "step"),

@@ -65,6 +65,7 @@ def parent_record(
             "remaining": plan.remaining_count or "all",
             "engine_version": VERSION,
             "precision": plan.precision,
+            **({"until": plan.until} if plan.references else {}),
             **(plan.preset.params if plan.preset else {}),
         },
         tags={

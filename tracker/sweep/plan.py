@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # else who only reads plans would wait for torch
     from unlearning.hyperparameters import Setting
 
 PLAN = "plan.json"  # the artifact of a sweep
+FLIP, REFERENCE = "flip", "reference"  # what ends an attempt
 
 
 class Members:
@@ -61,6 +62,7 @@ class KeptPlan(Members):
         digests: of its algorithms, by name and in order. settings: theirs.
         factors: the catalog of factors when the sweep was begun, a row each.
         remaining_count: how many training samples stand for the remaining data; all if None.
+        until: what ends an attempt: FLIP or REFERENCE.
     """
 
     name: str
@@ -69,6 +71,7 @@ class KeptPlan(Members):
     factors: tuple[Mapping[str, str], ...]
     settings: Mapping[str, Mapping[str, Setting]]
     remaining_count: int | None
+    until: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Plan(Members):
         remaining_count: how many training samples stand for the remaining data; all if None.
         preset: where the settings come from, if that is known; part of no key.
         families: of the factors that are measured; part of no key either.
+        references: the digest of the reference models, if they say where attempts end; else, at
+            the flip, None.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
     """
@@ -99,6 +104,7 @@ class Plan(Members):
     remaining_count: int | None = None
     preset: Choice | None = None
     families: tuple[Family, ...] = field(default_factory=lambda: tuple(factors.families()))
+    references: str | None = None
 
     def __post_init__(self) -> None:
         factors.refuse_ambiguous(self.algorithms, self.families)
@@ -114,10 +120,20 @@ class Plan(Members):
         remaining_count: int | None = None,
         preset: Choice | None = None,
         families: Iterable[Family] | None = None,
+        until: str = FLIP,
     ) -> Plan:
-        """The plan for a base model. Raises UserError for ids that are not training samples."""
+        """The plan for a base model.
+
+        Raises UserError for ids that are not training samples, and where too few reference models
+        say at which log-odds an attempt is to end.
+        """
         sample_ids, data = tuple(sample_ids), base_run.model.dataset
-        data.train.positions(list(sample_ids))
+        positions = data.train.positions(list(sample_ids))
+        references = None
+        if until == REFERENCE:
+            base_run.model.targets(positions)  # raises where there are none
+            if (found := base_run.model.companions.references) is not None:
+                references = found.digest
         return cls(
             base_run.weights_sha256,
             data.fingerprint,
@@ -130,6 +146,7 @@ class Plan(Members):
             remaining_count,
             preset,
             tuple(factors.families() if families is None else families),
+            references,
         )
 
     @classmethod
@@ -148,6 +165,7 @@ class Plan(Members):
             kept.name,
             kept.remaining_count,
             families=families,
+            until=kept.until,
         )
         if plan.sweep_key != kept.sweep_key:
             raise UserError(
@@ -168,6 +186,8 @@ class Plan(Members):
             who = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
             shared = (*base, algorithm.name, algorithm.settings(), self.seed, self.remaining_count)
             brought = [str(provider) for provider in who if provider]
+            if self.references is not None:
+                brought += [self.until, self.references]
             found[algorithm.name] = sha256_of(*shared, VERSION, *brought)[:16]
         return found
 
@@ -203,6 +223,11 @@ class Plan(Members):
         return {name: json.dumps(who) for name, who in tags.items() if who}
 
     @property
+    def until(self) -> str:
+        """What ends an attempt: FLIP or REFERENCE."""
+        return FLIP if self.references is None else REFERENCE
+
+    @property
     def size(self) -> int:
         """How many members there are."""
         return len(self.algorithms) * len(self.sample_ids)
@@ -213,6 +238,7 @@ class Plan(Members):
             "name": self.name,
             "seed": self.seed,
             "remaining": self.remaining_count,
+            **({"until": self.until} if self.references else {}),
             "weights_sha256": self.weights_sha256,
             "data_fingerprint": self.fingerprint,
             "arch": self.arch,
@@ -266,6 +292,7 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
             tuple(dict(factor) for factor in plan["factors"]),
             {name: dict(entry.get("settings", {})) for name, entry in each},
             plan.get("remaining"),
+            plan.get("until", FLIP),
         )
         if kept.sweep_key == key:
             return kept

@@ -9,7 +9,7 @@ from tracker.base.base_models import BaseRun
 from tracker.commands.make import Members, Repeated, Sweep
 from tracker.store.write import Store
 from tracker.sweep.choosing import choose_samples, configure
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import FLIP, Plan
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
@@ -31,9 +31,9 @@ def plans(
         names: of the algorithms, where none is asked for.
     """
     base, names = base_run.model, algorithms.named(asked.algorithms or tuple(names))
-    only_correct, repeats = False, 1
+    only_correct, repeats, until = False, 1, FLIP
     if isinstance(asked, Repeated):
-        only_correct, repeats = asked.only_correct, asked.repeats
+        only_correct, repeats, until = asked.only_correct, asked.repeats, asked.until
     called, own = (asked.name, asked.factors) if isinstance(asked, Sweep) else (None, ())
     families, size = factors.families(own), len(base.dataset.train)
     ids = choose_samples(base, named, asked.samples, asked.seed, only_correct)
@@ -49,7 +49,7 @@ def plans(
     name = called or default_name(chosen, len(ids))
     for seed in range(asked.seed, asked.seed + repeats):
         title = f"{name}-seed{seed}" if repeats > 1 else name
-        yield Plan.on(base_run, chosen, ids, seed, title, remaining, preset, families)
+        yield Plan.on(base_run, chosen, ids, seed, title, remaining, preset, families, until)
 
 
 def default_name(chosen: Sequence[Algorithm], samples: int) -> str:

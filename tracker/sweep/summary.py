@@ -13,10 +13,10 @@ from statistics import fmean
 from analysis.words import MAX_LOSS
 from tracker.store.records import AVERAGED, READ, Finished
 from tracker.sweep.choosing import misclassified
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import REFERENCE, Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.outcome import FLIPPED, Status
+from unlearning.outcome import ARRIVED, FLIPPED, UNTIL_REFERENCE, Status
 
 MANY_WRONG = 0.2  # of the samples
 FEW_FLIPS = 0.1  # of the attempts
@@ -39,28 +39,30 @@ def summed_up(
 ) -> dict[str, float]:
     """What members of one algorithm came to, as a sweep's metrics; a mean of nothing is left out.
 
-    Counts of every status; `damaged`: of the flips, those that lost more test accuracy than they
-    may; `same_outputs`: weights moved, but none of the mean probabilities by which GT is measured.
-    Of the attempts that were run, not of samples that the base model misclassifies: the flip rate,
+    Counts of every status; `damaged`: of those that arrived, those that lost more test accuracy
+    than they may; `same_outputs`: weights moved, but none of the mean probabilities by which GT is
+    measured. Of the attempts that were run, not of samples that the base model misclassifies: the flip rate,
     the mean and worst percentage points of test accuracy that were lost, and means of what AVERAGED
-    names and of the factor `unlearning_gap`.
+    names and of the factors `unlearning_gap`, `forgotten` and `z`.
 
     Args:
         test_accuracy: the base model's. max_loss: percentage points that a flip may cost.
     """
     tried = [member for member in members if member.status != Status.ALREADY_WRONG]
-    flipped = [member for member in tried if member.status == Status.FLIPPED]
+    arrived = [member for member in tried if member.status in ARRIVED]
     lost = [points_lost(test_accuracy, a) for a in _values(tried, AVERAGED["test_accuracy"])]
     means = {
         "flip_rate": [float(member.status == Status.FLIPPED) for member in tried],
         **{f"mean_{name}": _values(members, metric) for name, metric in AVERAGED.items()},
         "mean_points_lost": lost,
         "mean_unlearning_gap": _values(tried, READ["unlearning_gap"]),
+        "forgotten_rate": _values(tried, READ["forgotten"]),
+        "mean_z": _values(tried, READ["z"]),
     }
     counts = Counter(member.status for member in members)
     return {
-        **{status: float(counts[status]) for status in Status},
-        "damaged": float(len(_damaged(flipped, test_accuracy, max_loss))),
+        **{s: float(counts[s]) for s in Status if counts[s] or s not in UNTIL_REFERENCE},
+        "damaged": float(len(_damaged(arrived, test_accuracy, max_loss))),
         "same_outputs": float(sum(map(_has_same_outputs, tried))),
         **{name: fmean(values) for name, values in means.items() if values},
         **({"worst_points_lost": max(lost)} if lost else {}),
@@ -100,7 +102,7 @@ def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
 def after_sweep(
     plan: Plan, done: Mapping[str, Finished], test_accuracy: float, max_loss: float = MAX_LOSS
 ) -> Iterator[str]:
-    """A line for each algorithm that flips few samples, or damages many models.
+    """A line for each algorithm with which few attempts arrive, or many damage the model.
 
     Args:
         done: members by key. test_accuracy: the base model's. max_loss: percentage points of it
@@ -109,15 +111,18 @@ def after_sweep(
     for algorithm, keys in zip(plan.algorithms, plan.planned().values(), strict=True):
         members = [done[key] for key in keys if key in done]
         tried = [member for member in members if member.status != Status.ALREADY_WRONG]
-        flipped = [member for member in tried if member.status in FLIPPED]
-        damaged = _damaged(flipped, test_accuracy, max_loss)
-        said = f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped"
-        if len(flipped) < FEW_FLIPS * len(tried):
+        ends, how_ended = FLIPPED, "flipped"
+        if plan.until == REFERENCE:
+            ends, how_ended = UNTIL_REFERENCE, "are at the reference"
+        arrived = [member for member in tried if member.status in ends]
+        damaged = _damaged(arrived, test_accuracy, max_loss)
+        said = f"{algorithm.name}: {len(arrived)} of {len(tried)} {how_ended}"
+        if len(arrived) < FEW_FLIPS * len(tried):
             is_lost = Counter(m.status for m in tried)[Status.NON_FINITE] > len(tried) / 2
             how = ("a lower", "lr") if is_lost else ("a higher", "lr", "max_steps")
             advice = f". {EXACT}" if algorithm.is_exact else f": try {_other(algorithm, *how)}"
             yield said + advice
-        elif len(damaged) > MANY_DAMAGED * len(flipped):
+        elif len(damaged) > MANY_DAMAGED * len(arrived):
             other = _other(algorithm, "a lower", "lr")
             yield f"{said}, {len(damaged)} of them damaged: try {other}"
 
