@@ -41,9 +41,9 @@ def summed_up(
 
     Counts of every status; `damaged`: of those that arrived, those that lost more test accuracy
     than they may; `same_outputs`: weights moved, but none of the mean probabilities by which GT is
-    measured. Of the attempts that were run, not of samples that the base model misclassifies: the flip rate,
-    the mean and worst percentage points of test accuracy that were lost, and means of what AVERAGED
-    names and of the factors `unlearning_gap`, `forgotten` and `z`.
+    measured. Of the attempts that were run, not of samples that the base model misclassifies: the
+    flip rate, the mean and worst percentage points of test accuracy that were lost, and means of
+    what AVERAGED names and of the factors `unlearning_gap`, `forgotten` and `z`.
 
     Args:
         test_accuracy: the base model's. max_loss: percentage points that a flip may cost.
