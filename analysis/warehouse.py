@@ -98,6 +98,10 @@ STAGING = {
         + "".join(f" {name}_low:float {name}_high:float" for name in BOUNDED)
     ),
     "calibrations": _schema("run_id key"),
+    "audit_phi": _schema(
+        "run_id algorithm sample_id:int model:int saw:bool is_audited:bool phi:float z:float "
+        "z_limit:float copies_z:float neighbours_z:float points_lost:float steps:float"
+    ),
     "requests": _schema(
         "run_id place:int sample_id:int label:int sample_path ended is_wrong_now:bool rounds:int "
         "steps:int points_lost:float forget_prob:float"

@@ -103,6 +103,45 @@ class Store:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
 
+    def audit(
+        self,
+        *,
+        sweep: Sweep | str = "latest",
+        models: int | None = None,
+        device: str = "auto",
+        workers: int | None = None,
+        engine: Literal["threads", "ray"] = "threads",
+        address: str | None = None,
+        slots: int | None = None,
+    ) -> Table:
+        """Ask whether models that forgot a sample can be told from models that never saw it.
+
+        Reference models stand for the base model. Those of them that saw a sample of the sweep
+        forget it, with the sweep's algorithms, settings and stop, and are compared with those
+        that never saw it: an AUC of .5 tells nothing apart. The same is said of models to which
+        nothing was done, and of models that never saw the sample beside others that did not.
+
+        One half of the reference models is audited, and the other says where they stop. An
+        audit needs models of both kinds: train them with --reference-share 0.5.
+
+        Args:
+            sweep: The sweep to look at: its name, id, or the beginning of its id ('indelible
+                sweeps').
+            models: How many reference models are audited. Default: half.
+            device: Where to compute; auto takes an NVIDIA GPU where there is one.
+            workers: Threads. Default: one a core.
+            engine: Who computes: threads of this process, or the nodes of a Ray cluster.
+            address: Address of the Ray cluster; local begins one on this machine. Default:
+                RAY_ADDRESS, or one that runs here, or else local.
+            slots: CPUs of the Ray cluster to take, or GPUs. Default: all.
+
+        Returns:
+            A row an algorithm and control, over all samples.
+
+        Example:
+            >>> store.audit(sweep=sweep).df()
+        """
+
     def check(
         self,
     ) -> Table:
@@ -327,6 +366,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
         workers: int | None = None,
@@ -366,6 +406,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -531,6 +574,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         max_loss: float = 5.0,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
@@ -573,6 +617,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             precision: Precision of weights and inputs; a part of every member's key.
@@ -692,7 +739,7 @@ class Store:
                 once, is for test.
             leave_out: Also train a model without each of these samples, for the factors of
                 family reference.
-            reference_share: The share of the samples that each of them sees. Default: 0.5.
+            reference_share: The share of the samples that each of them sees. Default: 0.75.
             learning_events: Record how each sample is learned, for the factors of family
                 learning; a model that is there without is trained again for it if this is
                 given. Default: record, but never train again.

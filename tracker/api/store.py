@@ -333,6 +333,13 @@ class Store:
         gives=_rows(of=lambda made: made.rows),
         example='store.advise(requests=["cat/1.png", 7], max_loss=1).df()',
     )
+    audit = verb(
+        make.Audit,
+        "Table",
+        "A row an algorithm and control, over all samples.",
+        gives=_rows(of=lambda made: made[1]),
+        example="store.audit(sweep=sweep).df()",
+    )
     tune = verb(
         make.Tune,
         "Table",

@@ -10,13 +10,15 @@ from typing import Any
 
 from analysis.atomic import write_atomically
 from tracker.api.place import Place
-from tracker.api.verbs import base_run_of, computing, named, plans, requested_ids
+from tracker.api.verbs import base_run_of, computing, named, plans, requested_ids, sweep_run
 from tracker.base.base_models import BaseRun
+from tracker.base.references import making
 from tracker.base.workers import THREADS
-from tracker.commands.make import Advise, Predict, Tune, Unlearn
+from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
+from tracker.studies import audit as audits
 from tracker.studies.advise import Advice, predictable
 from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
@@ -31,7 +33,7 @@ from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget
 from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.options import Options, Reporter
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import Plan, load_plan
 from tracker.sweep.sweep import run as run_plan
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
@@ -159,6 +161,29 @@ def tune(place: Place, command: Tune) -> Searched:
             made = search(store, base_run, todo, ids, seed, engine, advance)
     write_atomically(path, as_toml(made, base_run))
     return Searched(made, [found.row() for found in made.found], base_run)
+
+
+# Audits
+
+
+def audit(place: Place, command: Audit) -> tuple[str, list[dict[str, Any]]]:
+    """Audit a sweep: the audit's run id, and a row for each algorithm and control."""
+    with place.store() as store, computing(place, command) as engine:
+        sweep = sweep_run(store, command.sweep)
+        params, tags, run_id = sweep.data.params, sweep.data.tags, sweep.info.run_id
+        plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, tags["key"])
+        precision = params.get("precision", "float32")
+        base_run = place.bases.load(store, params["base_run_id"], command.device, precision)
+        known = base_run.model.companions.references
+        how = making(store, store.run(base_run.run_id))
+        if known is None or how is None:
+            raise UserError(
+                f"base model {base_run.run_id} has no reference models to audit: "
+                "'indelible train --references 64 --reference-share 0.5' with its settings"
+            )
+        asked = audits.Audit(base_run, sweep, plan, how, known, command.models or len(known) // 2)
+        with place.progress("auditing", len(known)) as advance:
+            return audits.audit(store, asked, engine, advance, place.say)
 
 
 # Deletion requests

@@ -289,6 +289,19 @@ def measure(place: Place, command: Measure) -> list[dict[str, Any]]:
         return list(_of_sweeps(place, store, command, families, engine))
 
 
+def sweep_runs(store: Store) -> list[Run]:
+    """The parent runs of all sweeps."""
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    return list(store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"))
+
+
+def sweep_run(store: Store, reference: str) -> Run:
+    """The parent run of a sweep. Raises UserError where there is none."""
+    found = {run.info.run_id: run for run in sweep_runs(store)}
+    named = [(run_id, run.info.run_name) for run_id, run in found.items()]
+    return found[sweep_of(reference, named)]
+
+
 def _families(command: Measure) -> list[Family]:
     """Whose factors are measured. Raises UserError for a name that no factor has."""
     every = factors.families(command.factors)
@@ -361,12 +374,9 @@ def _of_sweeps(
             "lost": len(outcome.lost),
         }
 
-    ids = [experiment.experiment_id for experiment in store.experiments()]
-    found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}
-    references = [(run_id, run.info.run_name) for run_id, run in found.items()]
     reference = command.sweep or LATEST
-    is_all = reference == "all" and bool(found)
-    for run in found.values() if is_all else [found[sweep_of(reference, references)]]:
+    is_all = reference == "all"
+    for run in sweep_runs(store) if is_all else [sweep_run(store, reference)]:
         try:
             yield of(run)
         except UserError as error:

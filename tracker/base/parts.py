@@ -121,7 +121,8 @@ REFERENCES = Parts("references")  # of models: included, phi, correct (samples,)
 LEARNING = Parts("learning")  # losses and margins (epochs, samples)
 PRE_FACTORS = Parts("pre_factors")  # of samples: what follows IDS, and a column for each factor
 FORECASTS = Parts("forecasts")  # of samples: the columns of FORECAST
-ALL = (LEFT_OUT, SECOND_SEED, REFERENCES, LEARNING, PRE_FACTORS, FORECASTS)
+AUDITS = Parts("audits")  # of reference models: what `audit` keeps of each
+ALL = (LEFT_OUT, SECOND_SEED, REFERENCES, LEARNING, PRE_FACTORS, FORECASTS, AUDITS)
 
 IDS = "sample_ids"  # the tensor (rows,) with the samples, or numbers of models, that rows are of
 POSITIONS, LABELS = "split_positions", "labels"  # tensors, (samples,)

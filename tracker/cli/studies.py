@@ -11,7 +11,7 @@ from typing import Any
 from tracker.api.studies import Advised, Predicted, Searched
 from tracker.cli._output import between, only, show
 from tracker.cli._session import Session, say
-from tracker.commands.make import Advise, Predict, Tune, Unlearn
+from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
 from tracker.studies.request_table import Ended
 from tracker.studies.search import as_words
 from tracker.studies.tune import Tuned
@@ -123,6 +123,37 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
             f"advice-...: for all of the samples in one, {begins} sweep --algorithm "
             f"{tried.most_common(1)[0][0]} on them, which finds the attempts that are there"
         )
+
+
+# Audits
+
+AUDIT = (
+    *("algorithm", "AUC, ratio", "AUC, z", "copies", "neighbours"),
+    *("forgotten", "lost", "worst", "TPR at 1%", "epsilon", "KLOM"),
+)
+
+
+def audit(session: Session, command: Audit, made: tuple[str, Sequence[Row]]) -> None:
+    """How far models that forgot can be told from models that never saw the sample."""
+    run_id, rows = made
+    say(
+        "AUC: .5 tells nothing apart; by the likelihood ratio, by z of the sample, of its copies "
+        "moved by a pixel, and of its nearest test samples. Lost: points of test accuracy"
+    )
+    table = []
+    for row in rows:
+        line = {"algorithm": row["algorithm"]}
+        for name, score in zip(AUDIT[1:5], ("ratio", "z", "copies_z", "neighbours_z"), strict=True):
+            ends = (row[f"auc_{score}_low"], row[f"auc_{score}_high"])
+            line[name] = between(row[f"auc_{score}"], *ends, ".2f", ".2f", "")
+        line["forgotten"] = f"{row['forgotten']:.0%}"
+        for name, column in (("lost", "points_lost"), ("worst", "worst_points_lost")):
+            line[name] = "" if math.isnan(row[column]) else f"{row[column]:.2f}"
+        line["TPR at 1%"] = f"{row['tpr_at_1']:.0%}"
+        line["epsilon"], line["KLOM"] = f"{row['epsilon']:.1f}", f"{row['klom']:.2f}"
+        table.append(line)
+    show(list(rows), command.style, table, "Can they be told apart?", ("KLOM", "epsilon", "worst"))
+    say(f"audit {run_id} is in the store")
 
 
 # Tunings

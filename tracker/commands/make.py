@@ -26,7 +26,7 @@ from tracker.commands.kinds import (
     text,
     whole,
 )
-from tracker.commands.shared import Computing, Limited, OnDevice, Printed
+from tracker.commands.shared import Computing, Limited, OfSweep, OnDevice, Printed
 from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
@@ -429,6 +429,29 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
         if not (self.sample_ids or self.requests or self.ones):
             ways = f"{spell('requests')} or {spell('sample_ids')}"
             raise UserError(f"name what is to be forgotten with {ways}")
+
+
+class Audit(Printed, Computing, OfSweep):
+    """Ask whether models that forgot a sample can be told from models that never saw it.
+
+    Reference models stand for the base model. Those of them that saw a sample of the sweep forget
+    it, with the sweep's algorithms, settings and stop, and are compared with those that never saw
+    it: an AUC of .5 tells nothing apart. The same is said of models to which nothing was done, and
+    of models that never saw the sample beside others that did not.
+
+    One half of the reference models is audited, and the other says where they stop. An audit needs
+    models of both kinds: train them with --reference-share 0.5.
+    """
+
+    does = "tracker.api.studies:audit"
+    shows = "tracker.cli.studies:audit"
+    example = """
+        indelible train --references 64 --reference-share 0.5
+        indelible sweep --algorithm ga --samples 100 --until reference
+        indelible audit
+        """
+
+    models: int | None = option(whole(), "How many reference models are audited.", shown="half")
 
 
 class Measure(Printed, Computing, Named):

@@ -19,6 +19,7 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
 from tracker.store.records import HISTORIES, Kind, Known, in_blocks
+from tracker.studies.audited import read_audited
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import PLAN, read_plan
@@ -118,6 +119,10 @@ def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Tabl
         yield "catalogs", pa.Table.from_pylist(catalog, schema=STAGING["catalogs"])
     elif (run.kind, run.status) == (Kind.PREDICTION, "FINISHED"):
         yield from read_predicted(artifacts, uri, run_id, run.tags).staged().items()
+    elif (run.kind, run.status) == (Kind.AUDIT, "FINISHED"):
+        table = read_audited(artifacts, uri, run.tags)
+        ids = pa.array([run_id] * len(table), pa.string())
+        yield "audit_phi", table.add_column(0, "run_id", ids).cast(STAGING["audit_phi"])
     elif (run.kind, run.status) == (Kind.UNLEARNING, "FINISHED"):
         found = enumerate(read_rows(artifacts, uri, run_id, run.tags), start=1)
         rows = [{"run_id": run_id, "place": place, **vars(row)} for place, row in found]

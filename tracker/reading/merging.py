@@ -47,7 +47,12 @@ from tracker.sweep.shards import SHARD
 from unlearning import naming
 from unlearning.errors import Failure, UserError
 
-CHILD = {Kind.SWEEP: Kind.MEMBER, Kind.TUNING: Kind.TRIAL, Kind.UNLEARNING: Kind.STEP}
+CHILD = {
+    Kind.SWEEP: Kind.MEMBER,
+    Kind.TUNING: Kind.TRIAL,
+    Kind.UNLEARNING: Kind.STEP,
+    Kind.AUDIT: Kind.AUDITED,
+}
 ORDER = (Kind.BASE_MODEL, Kind.PREDICTION, *CHILD, *CHILD.values())
 AT_A_TIME = 40  # runs of which all is in memory, their checkpoints too
 LEFT_OUT = (REGISTERED, views.TAG, views.TAGGED)  # tags that are true of one store alone

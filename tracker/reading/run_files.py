@@ -10,7 +10,7 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import Kind, Known
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
-from tracker.studies import REQUESTS, SAMPLES, predicted
+from tracker.studies import REQUESTS, SAMPLES, audited, predicted
 from tracker.studies import request_table as asked
 from tracker.sweep.plan import PLAN, read_plan
 
@@ -60,6 +60,9 @@ def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
         yield RunFile(PLAN, plan)
     elif run.kind == Kind.TUNING:
         yield RunFile(SAMPLES, partial(there, SAMPLES))
+    elif run.kind == Kind.AUDIT and run.status == "FINISHED":
+        name = audited.file_name(tags.get(audited.TAG, ""))
+        yield RunFile(name, partial(audited.audited_file, artifacts, uri, tags))
     elif run.kind == Kind.UNLEARNING:
         yield RunFile(REQUESTS, partial(there, REQUESTS))
         if run.status == "FINISHED":

@@ -144,7 +144,7 @@ def close_stale_sweeps(store: Store) -> None:
     Those on other machines count as alive.
     """
     ids = [experiment.experiment_id for experiment in store.experiments()]
-    for kind in (Kind.SWEEP, Kind.TUNING, Kind.UNLEARNING):
+    for kind in (Kind.SWEEP, Kind.TUNING, Kind.UNLEARNING, Kind.AUDIT):
         running = f"tags.kind = '{kind}' and attributes.status = 'RUNNING'"
         for run in list(store.runs(ids, running)):
             if its_process_is_gone(run.data.tags.get(PROCESS, "")):

@@ -62,6 +62,8 @@ class Kind(StrEnum):
     TRIAL = "trial"  # of a tuning, whose child it is
     UNLEARNING = "unlearning"  # of several samples from one model: a parent run
     STEP = "unlearning_step"  # one of its steps, a child run
+    AUDIT = "audit"  # of a sweep, with reference models: a parent run
+    AUDITED = "audited"  # of an audit one algorithm and sample, a child run
 
 
 class Histories(StrEnum):

@@ -99,6 +99,9 @@ def _size_of(sweep: Run) -> int:
     return int(params.get("samples", 0)) * len(params.get("algorithms", "").split(","))
 
 
+CHILDREN = (Kind.MEMBER, Kind.TRIAL, Kind.STEP, Kind.AUDITED)
+
+
 def add(store: Store, experiment_id: str, sweep_id: str) -> None:
     """Give the UI the table of a sweep's child runs, and that of all that is no child run.
 
@@ -106,7 +109,7 @@ def add(store: Store, experiment_id: str, sweep_id: str) -> None:
     before that all, the latest first.
     """
     experiment = store.client.get_experiment(experiment_id)
-    others = " and ".join(f"tags.kind != '{kind}'" for kind in (Kind.MEMBER, Kind.TRIAL, Kind.STEP))
+    others = " and ".join(f"tags.kind != '{kind}'" for kind in CHILDREN)
     overview = _table(others, "attributes.start_time", PARENTS, ascending=False)
     times = dict.fromkeys(("createdAt", "updatedAt"), experiment.creation_time or 0)
     # Versions of MLflow before there were names read the same keys beside the name.

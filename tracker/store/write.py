@@ -160,6 +160,16 @@ class Store(Runs):
             found |= {key: others[key] for key in theirs}
         return [found[member.key] for member in members]
 
+    def write_children(
+        self, kind: Kind, experiment_id: str, parent: str, records: Sequence[Record]
+    ) -> None:
+        """Write child runs of a parent run that are not there yet.
+
+        Args:
+            kind: of the children, such as of an audit. parent: the id of the run.
+        """
+        self._put(experiment_id, [replace(r, tags=all_tags(kind, r, parent)) for r in records])
+
     def _one(
         self,
         experiment_id: str,
