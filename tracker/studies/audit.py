@@ -46,7 +46,7 @@ from tracker.studies.audited import (
 )
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import executions_of
-from tracker.sweep.plan import REFERENCE, KeptPlan
+from tracker.sweep.plan import REFERENCE, KeptPlan, member_key
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Model, logits
@@ -319,7 +319,7 @@ def _child(asked: Audit, row: Row) -> Record:
         name=f"audit-{name}-{sample:05d}",
         params={"algorithm": name},
         tags={
-            "key": f"{asked.key}-{name}-{sample:05d}",
+            "key": member_key(sha256_of(asked.key, name)[:16], sample),
             "sample_id": str(sample),
             "code_version": code_version(),
         },

@@ -63,15 +63,12 @@ def _of_sample(name: str, sample: int, row: int, u: dict[str, Floats], o: dict[s
     of_u, of_o = attacks.likelihood_ratio(a, b)
     for grid, known, scores in ((u, known_u, of_u), (o, known_o, of_o)):
         grid.setdefault("ratio", np.full_like(grid["phi"], np.nan))[row][known] = scores
-    aucs = {
-        f"auc_{score}": attacks.auc(u[score][row][known_u], o[score][row][known_o])
-        for score in SCORES
-    }
+    told = {score: (_known(u[score][row]), _known(o[score][row])) for score in SCORES}
     return {
         "algorithm": name,
         "sample_id": sample,
-        **aucs,
-        **{f"tpr_at_{k}": attacks.tpr_at(of_u, of_o, k / 100) for k in (1, 5)},
+        **{f"auc_{score}": attacks.auc(*both) for score, both in told.items()},
+        **{f"tpr_at_{k}": attacks.tpr_at(*told["ratio"], k / 100) for k in (1, 5)},
         "epsilon": attacks.epsilon(a, b),
         "epsilon_cap": attacks.epsilon_cap(min(len(a), len(b))),
         "klom": attacks.klom(a, b),
@@ -79,6 +76,11 @@ def _of_sample(name: str, sample: int, row: int, u: dict[str, Floats], o: dict[s
         "models_saw": float(len(a)),
         "models_never_saw": float(len(b)),
     }
+
+
+def _known(scores: Floats) -> Floats:
+    """Those that are numbers."""
+    return scores[~np.isnan(scores)]
 
 
 def _of_all(
@@ -89,7 +91,7 @@ def _of_all(
     for score in SCORES:
         names = (f"auc_{score}", f"auc_{score}_low", f"auc_{score}_high")
         row |= zip(names, attacks.bootstrap_auc(u[score], o[score]), strict=True)
-    of_u, of_o = (grid["ratio"][~np.isnan(grid["ratio"])] for grid in (u, o))
+    of_u, of_o = (_known(grid["ratio"]) for grid in (u, o))
     row |= {f"tpr_at_{k}": attacks.tpr_at(of_u, of_o, k / 100) for k in (1, 5)}
     epsilons, caps, kloms, p = (
         np.array([of[column] for of in rows]) for column in ("epsilon", "epsilon_cap", "klom", "p")
