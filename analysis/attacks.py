@@ -69,6 +69,28 @@ def likelihood_ratio(u: Floats, o: Floats) -> tuple[Floats, Floats]:
     return of_u, of_o
 
 
+def ratio_wins(u: Floats, o: Floats) -> Floats:
+    """Whether U-LiRA ranks each of u above each of o: 1, 0, or .5, (u, o). Its mean is an AUC.
+
+    Both of a pair are left out of the fits by which their likelihood ratios are compared. Only so
+    is the AUC .5 on average where there is nothing to tell (Airola et al. 2011): scores that leave
+    out one model each are the lower, the farther a model is from its own kind. NaN where either has
+    fewer than three.
+    """
+    if min(len(u), len(o)) < 3:
+        return np.full((len(u), len(o)), np.nan)
+    without_u, without_o = _others(u)[:, None], _others(o)
+    of_u = _log_density(u[:, None], without_u) - _log_density(u[:, None], without_o)
+    of_o = _log_density(o, without_u) - _log_density(o, without_o)
+    return wins(of_u, of_o)
+
+
+def wins(first: Floats, second: Floats) -> Floats:
+    """1 where the first is the larger, .5 where both are equal, else 0; NaN where one is."""
+    unknown = np.isnan(first) | np.isnan(second)
+    return np.where(unknown, np.nan, (first > second) + (first == second) / 2)
+
+
 def _others(values: Floats) -> Floats:
     """All values but each, (n, n - 1)."""
     n = len(values)
@@ -219,39 +241,34 @@ def _energies(splits: NDArray[np.bool_], gaps: Floats) -> Floats:
     return np.asarray((models * up_to - n * np.arange(1, models + 1))[:, :-1] ** 2 @ gaps)
 
 
-def bootstrap_auc(
-    u: Floats, o: Floats, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
-) -> tuple[float, float, float]:
-    """AUC over all scores of many samples, with its interval over samples and models.
+# Over many samples
 
-    Samples and models are both drawn with replacement, a score as often as its sample times its
-    model (the pigeonhole bootstrap, Owen 2007), and the interval has the percentiles. A resample
-    without both kinds is left out.
+
+def pooled_auc(
+    wins: Floats, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float, float]:
+    """AUC over all pairs of models of all samples, with its interval over samples and models.
+
+    Samples and models are both drawn with replacement, a pair as often as its sample times its two
+    models (the pigeonhole bootstrap, Owen 2007), and the interval has the percentiles.
 
     Args:
-        u: (samples, models), scores; NaN where a model is not of the kind. o: of the same shape.
+        wins: (samples, models, models), whether the first model's score is above the second's: 1,
+            0, or .5 where they are equal; NaN where they are no pair of the two kinds.
 
     Returns:
-        AUC and both ends; NaN where a kind is empty.
+        AUC and both ends; NaN where there is no pair.
     """
-    random = np.random.default_rng(seed)
-    drawn = [random.multinomial(n, np.full(n, 1 / n), size=resamples) for n in u.shape]
-    (at_u, of_u), (at_o, of_o) = _ascending(u), _ascending(o)
-    first, last = of_o.searchsorted(of_u), of_o.searchsorted(of_u, side="right")
-    found = np.full(resamples, np.nan)
-    for k, (rows, columns) in enumerate(zip(*drawn, strict=True)):
-        weights = np.outer(rows, columns).ravel()
-        times, below = weights[at_u], np.append(0, weights[at_o].cumsum())
-        if pairs := int(times.sum()) * int(below[-1]):
-            found[k] = int(times @ (below[first] + below[last])) / (2 * pairs)
-    if np.isnan(found).all():
+    samples, models, _ = wins.shape
+    is_pair, flat = ~np.isnan(wins), np.nan_to_num(wins).reshape(samples, -1)
+    if not is_pair.any():
         return math.nan, math.nan, math.nan
-    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return auc(of_u, of_o), float(low), float(high)
-
-
-def _ascending(scores: Floats) -> tuple[Counts, Floats]:
-    """Where the scores are in a flat table, and the scores themselves, the smallest first."""
-    flat = scores.ravel()
-    places = np.argsort(flat)[: np.count_nonzero(~np.isnan(flat))]  # NaN is last
-    return places, flat[places]
+    random, found = np.random.default_rng(seed), list[float]()
+    drawn = [random.multinomial(n, np.full(n, 1 / n), size=resamples) for n in (samples, models)]
+    of_pairs = (drawn[0] @ is_pair.reshape(samples, -1)).reshape(-1, models, models)
+    of_wins = (drawn[0] @ flat).reshape(-1, models, models)
+    for weights, won, pairs in zip(drawn[1], of_wins, of_pairs, strict=True):
+        if count := weights @ pairs @ weights:
+            found.append(float(weights @ won @ weights / count))
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.nanmean(wins)), float(low), float(high)

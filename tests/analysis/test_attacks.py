@@ -12,15 +12,18 @@ from analysis.attacks import (
     CAP,
     LEAST_SD,
     auc,
-    bootstrap_auc,
     epsilon,
     epsilon_cap,
     klom,
     likelihood_ratio,
     permutation_p,
+    pooled_auc,
+    ratio_wins,
     tpr_at,
+    wins,
 )
 from analysis.statistics import Counts, Floats
+from tests.oracles import forgetting as oracle
 
 NONE = np.empty(0)
 # Models of each kind, mean and standard deviation of u (o is standard normal, the seed is the row),
@@ -197,31 +200,56 @@ def with_gaps(seed: int, samples: int, models: int, shift: float = 0.3) -> tuple
     return np.where(saw, scores, np.nan), np.where(saw, np.nan, scores)
 
 
-def test_bootstrap_auc_is_that_of_tables_drawn_row_by_row() -> None:
+def wins_of(u: Floats, o: Floats) -> Floats:
+    return wins(u[:, :, None], o[:, None, :])
+
+
+def test_pooled_auc_is_that_of_tables_drawn_row_by_row() -> None:
     u, o = with_gaps(0, 6, 8)
     random = np.random.default_rng(3)
     rows, columns = (random.multinomial(n, [1 / n] * n, size=60) for n in (6, 8))
 
     def pooled(times: Counts, of_models: Counts) -> float:
-        sides = (np.repeat(np.repeat(side, times, 0), of_models, 1).ravel() for side in (u, o))
-        return auc(*(side[~np.isnan(side)] for side in sides))
+        won, pairs = 0.0, 0
+        for a, b in zip(np.repeat(u, times, 0), np.repeat(o, times, 0), strict=True):
+            ours, theirs = (np.repeat(side, of_models) for side in (a, b))
+            ours, theirs = ours[~np.isnan(ours)], theirs[~np.isnan(theirs)]
+            won += auc(ours, theirs) * len(ours) * len(theirs)
+            pairs += len(ours) * len(theirs)
+        return won / pairs
 
     found = [pooled(*counts) for counts in zip(rows, columns, strict=True)]
     expected = np.quantile(found, [0.05, 0.95])
-    middle, *ends = bootstrap_auc(u, o, level=0.9, resamples=60, seed=3)
-    assert middle == pytest.approx(auc(u[~np.isnan(u)], o[~np.isnan(o)]))
+    middle, *ends = pooled_auc(wins_of(u, o), level=0.9, resamples=60, seed=3)
+    once = np.ones(6, dtype=int), np.ones(8, dtype=int)
+    assert middle == pytest.approx(pooled(*once))
     assert ends == pytest.approx(expected)
 
 
-def test_bootstrap_auc_leaves_resamples_of_one_kind_out() -> None:
+def test_pooled_auc_without_pairs() -> None:
     u, o = np.array([[1.0, np.nan]]), np.array([[np.nan, 0.0]])
-    assert bootstrap_auc(u, o) == (1, 1, 1)
-    assert np.isnan(bootstrap_auc(u, np.full((1, 2), np.nan))).all()
+    assert pooled_auc(wins_of(u, o)) == (1, 1, 1)
+    assert np.isnan(pooled_auc(wins_of(u, np.full((1, 2), np.nan)))).all()
 
 
-def test_bootstrap_auc_is_wider_the_fewer_models_there_are() -> None:
+def test_pooled_auc_is_wider_the_fewer_models_there_are() -> None:
     widths = []
     for models in (8, 64):
-        _, low, high = bootstrap_auc(*with_gaps(1, 60, models), resamples=200)
+        _, low, high = pooled_auc(wins_of(*with_gaps(1, 60, models)), resamples=200)
         widths.append(high - low)
     assert widths[0] > 1.5 * widths[1]
+
+
+def test_ratio_wins_are_those_of_the_oracle() -> None:
+    for seed, (n, m) in enumerate([(3, 3), (7, 5), (24, 8)]):
+        random = np.random.default_rng(seed)
+        u, o = random.normal(1, 2, n), random.normal(size=m)
+        assert ratio_wins(u, o).mean() == pytest.approx(oracle.leave_pair_out_auc(u, o))
+    assert np.isnan(ratio_wins(u[:2], o)).all()
+
+
+def test_ratio_wins_tell_nothing_apart_where_there_is_nothing() -> None:
+    random, found = np.random.default_rng(0), []
+    for _ in range(1000):
+        found.append(ratio_wins(random.normal(size=12), random.normal(size=5)).mean())
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / 1000**0.5)

@@ -88,6 +88,24 @@ def leave_one_out_ratio(u: Values, o: Values) -> tuple[list[float], list[float]]
     return of_u, of_o
 
 
+def leave_pair_out_auc(u: Values, o: Values) -> float:
+    """Share of pairs in which u has the larger ratio, both left out of both fits (ties a half)."""
+
+    def density(phi: float, values: Values) -> float:
+        mean, sd = _moments(values)
+        return -math.log(max(sd, 1e-3)) - ((phi - mean) / max(sd, 1e-3)) ** 2 / 2
+
+    won = 0.0
+    for j, a in enumerate(u):
+        for k, b in enumerate(o):
+            rest_u = [v for i, v in enumerate(u) if i != j]
+            rest_o = [v for i, v in enumerate(o) if i != k]
+            ratio_a = density(a, rest_u) - density(a, rest_o)
+            ratio_b = density(b, rest_u) - density(b, rest_o)
+            won += 1.0 if ratio_a > ratio_b else 0.5 if ratio_a == ratio_b else 0.0
+    return won / (len(u) * len(o))
+
+
 def challenge_epsilon(u: Values, o: Values, delta: float = 1e-5) -> float:
     """Epsilon of one sample in the NeurIPS 2023 machine unlearning challenge, 0 to 50.
 

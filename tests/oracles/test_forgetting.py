@@ -41,6 +41,12 @@ def test_leave_one_out_ratio() -> None:
     assert floored == pytest.approx([math.log(1000) + 2] * 3)
 
 
+def test_leave_pair_out_auc() -> None:
+    assert oracle.leave_pair_out_auc([10, 11, 12], [-1, 0, 1]) == 1
+    # Each pair leaves 1, 1 against 1, 1: equal ratios.
+    assert oracle.leave_pair_out_auc([1, 1, 1], [1, 1, 1]) == 0.5
+
+
 @pytest.mark.parametrize(
     ("u", "o", "odds"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,9 +39,13 @@ def evaluated(table: pa.Table) -> tuple[list[Row], list[Row]]:
     pairs[NEVER_SAW] = never[half], never[~half]
     ids, both, each = np.unique(frame["sample_id"]), list[Row](), list[Row]()
     for name, (unlearned, others) in pairs.items():
-        u, o = (_grids(part, ids, models) for part in (unlearned, others))
-        rows = [_of_sample(name, s, row, u, o) for row, s in enumerate(ids.tolist())]
-        both.append(_of_all(name, unlearned, u, o, rows))
+        grids = [_grids(part, ids, models) for part in (unlearned, others)]
+        found = [_Sample.of(*({n: g[n][row] for n in g} for g in grids)) for row in range(len(ids))]
+        rows = [
+            {"algorithm": name, "sample_id": i} | f.row(i)
+            for i, f in zip(ids.tolist(), found, strict=True)
+        ]
+        both.append({"algorithm": name} | _of_all(unlearned, found, rows))
         each += rows
     return both, each
 
@@ -50,48 +54,61 @@ def _grids(part: Any, ids: NDArray[np.int64], models: NDArray[np.int64]) -> dict
     """Columns as (samples, models); NaN where there is no such model."""
     place = ids.searchsorted(part["sample_id"]), models.searchsorted(part["model"])
     grids = {}
-    for name in ("phi", "z", "copies_z", "neighbours_z"):
+    for name in ("phi", *SCORES[1:]):
         grids[name] = np.full((len(ids), len(models)), np.nan)
         grids[name][place] = part[name]
     return grids
 
 
-def _of_sample(name: str, sample: int, row: int, u: dict[str, Floats], o: dict[str, Floats]) -> Row:
-    """What is said of one sample; the scores of the likelihood ratio become a part of the grids."""
-    known_u, known_o = (~np.isnan(of["phi"][row]) for of in (u, o))
-    a, b = u["phi"][row][known_u], o["phi"][row][known_o]
-    of_u, of_o = attacks.likelihood_ratio(a, b)
-    for grid, known, scores in ((u, known_u, of_u), (o, known_o, of_o)):
-        grid.setdefault("ratio", np.full_like(grid["phi"], np.nan))[row][known] = scores
-    told = {score: (_known(u[score][row]), _known(o[score][row])) for score in SCORES}
-    return {
-        "algorithm": name,
-        "sample_id": sample,
-        **{f"auc_{score}": attacks.auc(*both) for score, both in told.items()},
-        **{f"tpr_at_{k}": attacks.tpr_at(*told["ratio"], k / 100) for k in (1, 5)},
-        "epsilon": attacks.epsilon(a, b),
-        "epsilon_cap": attacks.epsilon_cap(min(len(a), len(b))),
-        "klom": attacks.klom(a, b),
-        "p": attacks.permutation_p(a, b, seed=sample),
-        "models_saw": float(len(a)),
-        "models_never_saw": float(len(b)),
-    }
+class _Sample(NamedTuple):
+    """What is known of one sample.
+
+    Attributes:
+        u, o: phi of models that forgot it, and of models that never saw it.
+        ratios: the scores of the likelihood ratio of both.
+        wins: by score, whether it is higher for a model that forgot: see `attacks.pooled_auc`.
+    """
+
+    u: Floats
+    o: Floats
+    ratios: tuple[Floats, Floats]
+    wins: dict[str, Floats]
+
+    @classmethod
+    def of(cls, forgot: Mapping[str, Floats], never: Mapping[str, Floats]) -> _Sample:
+        """Args: by name, phi and scores of all models, (models,); NaN for those of other kinds."""
+        is_u, is_o = ~np.isnan(forgot["phi"]), ~np.isnan(never["phi"])
+        u, o = forgot["phi"][is_u], never["phi"][is_o]
+        wins = {name: attacks.wins(forgot[name][:, None], never[name]) for name in SCORES[1:]}
+        wins["ratio"] = np.full((len(is_u), len(is_o)), np.nan)
+        wins["ratio"][np.ix_(is_u, is_o)] = attacks.ratio_wins(u, o)
+        return cls(u, o, attacks.likelihood_ratio(u, o), wins)
+
+    def row(self, seed: int) -> Row:
+        """What is said of it. Seed: of random splits."""
+        u, o = self.u, self.o
+        known = {name: wins[~np.isnan(wins)] for name, wins in self.wins.items()}
+        return {
+            **{f"auc_{n}": float(known[n].mean()) if len(known[n]) else np.nan for n in SCORES},
+            **{f"tpr_at_{k}": attacks.tpr_at(*self.ratios, k / 100) for k in (1, 5)},
+            "epsilon": attacks.epsilon(u, o),
+            "epsilon_cap": attacks.epsilon_cap(min(len(u), len(o))),
+            "klom": attacks.klom(u, o),
+            "p": attacks.permutation_p(u, o, seed=seed),
+            "models_saw": float(len(u)),
+            "models_never_saw": float(len(o)),
+        }
 
 
-def _known(scores: Floats) -> Floats:
-    """Those that are numbers."""
-    return scores[~np.isnan(scores)]
-
-
-def _of_all(
-    name: str, part: Any, u: dict[str, Floats], o: dict[str, Floats], rows: Sequence[Row]
-) -> Row:
+def _of_all(part: Any, found: Sequence[_Sample], rows: Sequence[Row]) -> Row:
     """What is said over all samples; intervals are over samples and models."""
-    row: Row = {"algorithm": name, "samples": len(rows)}
+    row: Row = {"samples": len(rows)}
     for score in SCORES:
         names = (f"auc_{score}", f"auc_{score}_low", f"auc_{score}_high")
-        row |= zip(names, attacks.bootstrap_auc(u[score], o[score]), strict=True)
-    of_u, of_o = (_known(grid["ratio"]) for grid in (u, o))
+        wins = np.stack([each.wins[score] for each in found])
+        row |= zip(names, attacks.pooled_auc(wins), strict=True)
+    ratios = (np.concatenate([each.ratios[k] for each in found]) for k in (0, 1))
+    of_u, of_o = (scores[~np.isnan(scores)] for scores in ratios)
     row |= {f"tpr_at_{k}": attacks.tpr_at(of_u, of_o, k / 100) for k in (1, 5)}
     epsilons, caps, kloms, p = (
         np.array([of[column] for of in rows]) for column in ("epsilon", "epsilon_cap", "klom", "p")
