@@ -249,7 +249,7 @@ def test_ratio_wins_are_those_of_the_oracle() -> None:
 
 
 def test_ratio_wins_tell_nothing_apart_where_there_is_nothing() -> None:
-    random, found = np.random.default_rng(0), []
-    for _ in range(1000):
-        found.append(ratio_wins(random.normal(size=12), random.normal(size=5)).mean())
+    random = np.random.default_rng(0)
+    pairs = [(random.normal(size=12), random.normal(size=5)) for _ in range(1000)]
+    found = [ratio_wins(*pair).mean() for pair in pairs]
     assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / 1000**0.5)

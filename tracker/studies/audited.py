@@ -40,10 +40,13 @@ def evaluated(table: pa.Table) -> tuple[list[Row], list[Row]]:
     ids, both, each = np.unique(frame["sample_id"]), list[Row](), list[Row]()
     for name, (unlearned, others) in pairs.items():
         grids = [_grids(part, ids, models) for part in (unlearned, others)]
-        found = [_Sample.of(*({n: g[n][row] for n in g} for g in grids)) for row in range(len(ids))]
+        found = [
+            _Sample.of(*({score: grid[score][row] for score in grid} for grid in grids))
+            for row in range(len(ids))
+        ]
         rows = [
-            {"algorithm": name, "sample_id": i} | f.row(i)
-            for i, f in zip(ids.tolist(), found, strict=True)
+            {"algorithm": name, "sample_id": sample} | one.row(sample)
+            for sample, one in zip(ids.tolist(), found, strict=True)
         ]
         both.append({"algorithm": name} | _of_all(unlearned, found, rows))
         each += rows
@@ -90,7 +93,7 @@ class _Sample(NamedTuple):
         known = {name: wins[~np.isnan(wins)] for name, wins in self.wins.items()}
         return {
             **{f"auc_{n}": float(known[n].mean()) if len(known[n]) else np.nan for n in SCORES},
-            **{f"tpr_at_{k}": attacks.tpr_at(*self.ratios, k / 100) for k in (1, 5)},
+            **_rates(*self.ratios),
             "epsilon": attacks.epsilon(u, o),
             "epsilon_cap": attacks.epsilon_cap(min(len(u), len(o))),
             "klom": attacks.klom(u, o),
@@ -100,6 +103,12 @@ class _Sample(NamedTuple):
         }
 
 
+def _rates(of_u: Floats, of_o: Floats) -> Row:
+    """True positives among scores that are numbers, at 1% and 5% of false positives."""
+    u, o = (scores[~np.isnan(scores)] for scores in (of_u, of_o))
+    return {f"tpr_at_{k}": attacks.tpr_at(u, o, k / 100) for k in (1, 5)}
+
+
 def _of_all(part: Any, found: Sequence[_Sample], rows: Sequence[Row]) -> Row:
     """What is said over all samples; intervals are over samples and models."""
     row: Row = {"samples": len(rows)}
@@ -107,9 +116,7 @@ def _of_all(part: Any, found: Sequence[_Sample], rows: Sequence[Row]) -> Row:
         names = (f"auc_{score}", f"auc_{score}_low", f"auc_{score}_high")
         wins = np.stack([each.wins[score] for each in found])
         row |= zip(names, attacks.pooled_auc(wins), strict=True)
-    ratios = (np.concatenate([each.ratios[k] for each in found]) for k in (0, 1))
-    of_u, of_o = (scores[~np.isnan(scores)] for scores in ratios)
-    row |= {f"tpr_at_{k}": attacks.tpr_at(of_u, of_o, k / 100) for k in (1, 5)}
+    row |= _rates(*(np.concatenate([each.ratios[k] for each in found]) for k in (0, 1)))
     epsilons, caps, kloms, p = (
         np.array([of[column] for of in rows]) for column in ("epsilon", "epsilon_cap", "klom", "p")
     )
