@@ -214,7 +214,7 @@ def test_pooled_auc_is_that_of_tables_drawn_row_by_row() -> None:
         for a, b in zip(np.repeat(u, times, 0), np.repeat(o, times, 0), strict=True):
             ours, theirs = (np.repeat(side, of_models) for side in (a, b))
             ours, theirs = ours[~np.isnan(ours)], theirs[~np.isnan(theirs)]
-            won += auc(ours, theirs) * len(ours) * len(theirs)
+            won += float(wins(ours[:, None], theirs).sum())
             pairs += len(ours) * len(theirs)
         return won / pairs
 
