@@ -83,6 +83,9 @@ class _Sample(NamedTuple):
         is_u, is_o = ~np.isnan(forgot["phi"]), ~np.isnan(never["phi"])
         u, o = forgot["phi"][is_u], never["phi"][is_o]
         wins = {name: attacks.wins(forgot[name][:, None], never[name]) for name in SCORES[1:]}
+        wins["z"] = attacks.wins(
+            forgot["phi"][:, None], never["phi"]
+        )  # also where z has no moments
         wins["ratio"] = np.full((len(is_u), len(is_o)), np.nan)
         wins["ratio"][np.ix_(is_u, is_o)] = attacks.ratio_wins(u, o)
         return cls(u, o, attacks.likelihood_ratio(u, o), wins)
