@@ -106,6 +106,7 @@ def test_models_stop_where_models_stand_that_never_saw_the_sample(
             assert row["points_lost"] <= 100
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_stopped_goes_on(
     swept: Path,
     tmp_path: Path,
@@ -168,6 +169,7 @@ def test_bad_input_is_one_line(swept: Path, tmp_path: Path, indelible: Indelible
     one_line(indelible(tmp_path, "audit"), "no reference models")
 
 
+@pytest.mark.slow
 def test_audits_are_merged(swept: Path, tmp_path: Path, indelible: Indelible) -> None:
     assert indelible(swept, "audit").code == 0
     other = tmp_path / "other"

@@ -160,7 +160,7 @@ def _answers(
     base_run, stop = asked.base_run, Stop()
     question = Question(COMPUTED, lambda numbers: asked.key, _Auditor(asked, stop).compute)
     numbers, pool = range(len(asked.references)), partial(engine.pool, base_run.model, stop)
-    how = (store, base_run.run_id, AUDITS, {AUDITS.kind: question}, numbers, pool, 1)
+    how = (store, base_run.run_id, AUDITS, {asked.key: question}, numbers, pool, 1)
     return answers(*how, progress, "auditing")
 
 
