@@ -18,6 +18,7 @@ from analysis.chance import choice_p_values
 from unlearning.errors import Failure, UserError
 
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
+MEMORY = "400MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
 CLOSED = (  # what a reader of the warehouse has no use for
     "enable_external_access",
     "autoinstall_known_extensions",
@@ -68,9 +69,11 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None
 def writing(path: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a new file, which is complete at the end of the `with`.
 
+    It keeps to MEMORY where large statements go through `with_room`.
+
     Raises UserError where `what` is made cannot be written, Failure where there is no room.
     """
-    config: Config = {"storage_compatibility_version": STORAGE}
+    config: Config = {"storage_compatibility_version": STORAGE, "memory_limit": MEMORY}
     try:
         with interruptible(), duckdb.connect(str(path.absolute()), config=config) as connection:
             yield connection
@@ -82,6 +85,15 @@ def writing(path: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
         is_full = isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error)
         reason = first_line(error).rpartition('": ')[2]  # behind the name of the file
         raise (Failure if is_full else UserError)(f"{what} cannot be written: {reason}") from error
+
+
+def with_room(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Execute a statement; in all memory that DuckDB may have, if it does not work in MEMORY."""
+    try:
+        connection.execute(statement)
+    except duckdb.OutOfMemoryException:
+        connection.execute("reset memory_limit")
+        connection.execute(statement)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from analysis.connecting import (
     is_unreadable,
     opened,
     unreadable,
+    with_room,
     writing,
 )
 from analysis.meanings import (
@@ -388,7 +389,7 @@ def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) ->
     extend(connection)
     for file in statements():
         if before is None or file.name < before:
-            connection.execute(file.read_text("utf-8"))
+            with_room(connection, file.read_text("utf-8"))
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, parts: Parts, store: str | None = None) -> None:
@@ -403,7 +404,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, parts: Parts, store: str | Non
         connection.execute(f"create table staging.{name} as from incoming")
     for name, table in chain.from_iterable(part.items() for part in parts):
         connection.register("incoming", table.cast(STAGING[name]))
-        connection.execute(f"insert into staging.{name} from incoming")
+        with_room(connection, f"insert into staging.{name} from incoming")
     connection.unregister("incoming")
 
 
@@ -413,9 +414,10 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
     try:
         attach(connection, path, "old")
         for name in STAGING:
-            connection.execute(
+            with_room(
+                connection,
                 f"insert into staging.{name} from old.staging.{name} "  # noqa: S608 - our own names
-                "where run_id not in (select run_id from forgotten)"
+                "where run_id not in (select run_id from forgotten)",
             )
         connection.execute("detach old")
     except duckdb.Error as error:

@@ -257,3 +257,34 @@ def test_a_signal_while_duckdb_is_at_work(tmp_path: Path) -> None:
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_has_no_room_in_little_memory_gets_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "MEMORY", "20MB")
+    numbers = "select list(range) as numbers from range(3_000_000)"
+    with connecting.writing(tmp_path / "w.duckdb") as connection:
+        with pytest.raises(duckdb.OutOfMemoryException):
+            connection.execute(f"create table refused as {numbers}")
+        connecting.with_room(connection, f"create table t as {numbers}")
+        assert connection.execute("select len(numbers) from t").fetchall() == [(3_000_000,)]
+
+
+def test_a_warehouse_made_in_little_memory_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = staging(sweep_of(0, 60), PRE)
+    rebuild(tmp_path / "one.duckdb", tables)
+    monkeypatch.setattr(connecting, "MEMORY", "20MB")
+    parts = [
+        {name: table.slice(start, 97) for name, table in tables.items()}
+        for start in range(0, max(table.num_rows for table in tables.values()), 97)
+    ]
+    empty = {name: table.schema.empty_table() for name, table in tables.items()}
+    rebuild(tmp_path / "other.duckdb", empty, more=parts)
+    found = []
+    for name in ("one.duckdb", "other.duckdb"):
+        with open_warehouse(tmp_path / name) as warehouse:
+            found.append(warehouse.query("select * from correlations order by all").rows)
+    assert found[0] == found[1] != []
