@@ -264,7 +264,7 @@ def test_what_has_no_room_in_little_memory_gets_all(
 ) -> None:
     monkeypatch.setattr(connecting, "MEMORY", "20MB")
     numbers = "select list(range) as numbers from range(3_000_000)"
-    with connecting.writing(tmp_path / "w.duckdb") as connection:
+    with connecting.writing(tmp_path / "w.duckdb", "it") as connection:
         with pytest.raises(duckdb.OutOfMemoryException):
             connection.execute(f"create table refused as {numbers}")
         connecting.with_room(connection, f"create table t as {numbers}")
