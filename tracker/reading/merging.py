@@ -18,6 +18,7 @@ import pyarrow as pa
 from tracker.base import images, parts
 from tracker.base.base_models import as_name
 from tracker.base.companions import SECOND, UNTOUCHED
+from tracker.base.references import ACCURACY
 from tracker.reading.run_files import contents
 from tracker.store import identity, views
 from tracker.store.addresses import Address, is_same_file, without_password
@@ -52,7 +53,7 @@ ORDER = (Kind.BASE_MODEL, Kind.PREDICTION, *CHILD, *CHILD.values())
 AT_A_TIME = 40  # runs of which all is in memory, their checkpoints too
 LEFT_OUT = (REGISTERED, views.TAG, views.TAGGED)  # tags that are true of one store alone
 # Metrics in which runs of one key may differ: times, and means over however many models there are.
-VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND}
+VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND, ACCURACY}
 APART = 0.01  # of a metric: other machines come nearer
 
 Say = Callable[[str], None]
