@@ -121,10 +121,11 @@ def epsilon(u: Floats, o: Floats, delta: float = 1e-5) -> float:
 
     - single: a model at or above t is taken for one of the kind with the larger median (u if they
       are equal). ceil(FINENESS range) values of t, evenly from the least to the largest phi;
-    - double: a model in [left, right] is taken for one of the kind with the smaller range, w (u if
-      they are equal). ceil(FINENESS length) values of right, evenly from that kind's least phi
-      + w - REACH to its largest + REACH; for each of them 2 REACH FINENESS values of left, evenly
-      from right - w - REACH to right - w + REACH;
+    - double: a model in [left, right] is taken for one of the kind with the smaller range, w (the
+      one with the smaller median if they are equal, and o if these are too). ceil(FINENESS length)
+      values of right, evenly from that kind's least phi + w - REACH to its largest + REACH; for
+      each of them 2 REACH FINENESS values of left, evenly from right - w - REACH to
+      right - w + REACH;
     - where w is less than PEAKY times the other range, the answer is CAP at once.
 
     Published in float32, for as many of either kind, and with an assertion in the place of the 0.
@@ -133,7 +134,9 @@ def epsilon(u: Floats, o: Floats, delta: float = 1e-5) -> float:
     if not len(u) or not len(o):
         return math.nan
     positive, negative = (o, u) if np.median(o) > np.median(u) else (u, o)
-    narrow, wide = (o, u) if np.ptp(o) < np.ptp(u) else (u, o)
+    narrow, wide = negative, positive
+    if np.ptp(positive) < np.ptp(negative):
+        narrow, wide = positive, negative
     width = np.ptp(narrow)
     if width < PEAKY * np.ptp(wide):
         return CAP

@@ -202,7 +202,11 @@ class _Stack:
         """
         assert self.target is not None
         stays, weights = arrived.nonzero().squeeze(1), self.params | self.buffers
-        start = {name: before.get(name, self.base.state[name])[arrived] for name in weights}
+        start = {
+            # Buffers that this step was the first to change were the base model's before it.
+            name: before.get(name, self.base.state[name].expand(p.shape))[arrived]
+            for name, p in weights.items()
+        }
         change = {name: p[arrived] - start[name] for name, p in weights.items()}
         image, label = self.forget.image[arrived], self.forget.label[arrived]
         near, far = (torch.full_like(self.target[arrived], end) for end in (0.0, 1.0))

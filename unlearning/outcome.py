@@ -25,10 +25,7 @@ class Status(StrEnum):
 
 
 ARRIVED = (Status.FLIPPED, Status.AT_REFERENCE)  # ways to end where it was to end
-UNTIL_REFERENCE = (
-    Status.AT_REFERENCE,
-    Status.NOTHING_TO_FORGET,
-)  # of attempts until the reference alone
+UNTIL_REFERENCE = (Status.AT_REFERENCE, Status.NOTHING_TO_FORGET)  # to stand there in the end
 FLIPPED = (Status.FLIPPED, Status.REWOUND)  # ways to end in which the prediction changed
 
 

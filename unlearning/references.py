@@ -105,7 +105,7 @@ class References:
             test_phi: (test samples,), of that model.
         """
         sd, mean = torch.std_mean(self.test_phi, dim=0)
-        return replace(self, shift=((test_phi - mean) / sd).nanmedian().item())
+        return replace(self, shift=((test_phi - mean) / sd).nanquantile(0.5).item())
 
     @cached_property
     def digest(self) -> str:

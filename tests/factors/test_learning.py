@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from factors.family import pre_values
-from factors.learning import LEARNING, memorization_estimate
+from factors.learning import LEARNING
 from tests.oracles.factors import learning as oracle
-from tests.oracles.factors.memorization import memorization
 from unlearning.base_model import BaseModel, Companions
 from unlearning.training import Learning, Recorder
 
@@ -49,13 +48,3 @@ def test_every_factor_equals_the_oracle(base: BaseModel, epochs: int) -> None:
     if epochs > 2:
         assert values["forgetting_events"].unique().numel() > 2
         assert values["first_epoch_learned"].unique().numel() > 2
-
-
-def test_memorization_equals_the_oracle_and_is_undefined_in_all_or_none() -> None:
-    rng = np.random.default_rng(0)
-    correct, included = rng.random((12, 30)) < 0.7, rng.random((12, 30)) < 0.7
-    included[:, 0], included[:, 1] = True, False
-    estimates = memorization_estimate(torch.from_numpy(correct), torch.from_numpy(included))
-    expected = memorization(correct, included)
-    np.testing.assert_allclose(estimates, expected, rtol=1e-12)
-    assert estimates[:2].isnan().all()

@@ -106,7 +106,7 @@ def leave_pair_out_auc(u: Values, o: Values) -> float:
     return won / (len(u) * len(o))
 
 
-def challenge_epsilon(u: Values, o: Values, delta: float = 1e-5) -> float:
+def challenge_epsilon(u: Values, o: Values, delta: float = 1e-5, orientations: int = 2) -> float:
     """Epsilon of one sample in the NeurIPS 2023 machine unlearning challenge, 0 to 50.
 
     google-deepmind/unlearning_evaluation, metric.py @ffae0ff. As published:
@@ -126,8 +126,8 @@ def challenge_epsilon(u: Values, o: Values, delta: float = 1e-5) -> float:
 
     - Every t, l and r is tried, by the sets of models that they cut off; published is a grid of
       100 thresholds a unit of phi, whose epsilon is never larger.
-    - Both sides are once the positive one of single thresholds; published, only the one with the
-      larger median (u if they are equal).
+    - Both sides are once the positive one of single thresholds; published, and with one
+      orientation, only the one with the larger median (u if they are equal).
     - Where no threshold is left, epsilon is 0 (published, an assertion fails).
     """
     ranges = [max(side) - min(side) for side in (u, o)]
@@ -135,8 +135,9 @@ def challenge_epsilon(u: Values, o: Values, delta: float = 1e-5) -> float:
         return CAP
     values = sorted({*u, *o})
     found = [0.0]
+    pairs = [(u, o), (o, u)] if median(u) >= median(o) else [(o, u), (u, o)]
     for threshold in values:
-        for positive, negative in ((u, o), (o, u)):
+        for positive, negative in pairs[:orientations]:
             missed = sum(1 for v in positive if v < threshold) / len(positive)
             found.append(_epsilon(_share(negative, threshold), missed, delta))
 

@@ -8,6 +8,11 @@ touches the forget sample once. After each step:
 - after `max_steps` steps: status `max_steps`.
 
 If the base model's argmax is not the label, nothing is run: status `already_wrong`.
+
+With a target nothing is asked of the argmax. If the log-odds of the label are at the target or
+below under the base model, nothing is run: `nothing_to_forget`. The first step that brings them
+there is the last one, `at_reference`, and is shortened: on the line between the weights before and
+after it, bisected 12 times, the point nearest to those before that is known to be there.
 """
 
 import copy
@@ -18,6 +23,8 @@ from typing import TypedDict
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from tests.oracles.forgetting import log_odds
 
 Data = tuple[Tensor, Tensor]
 """Images (N, C, H, W) and labels (N,)."""
@@ -45,6 +52,7 @@ class Task:
         train, test: the whole data, the forget sample included.
         head: what the names of the last layer's parameters begin with, such as "fc.".
         relabel_target: the wrong label that was drawn for the sample.
+        target: log-odds of the label at which it ends; at the flip if None.
     """
 
     base: nn.Module
@@ -55,6 +63,7 @@ class Task:
     test: Data = NO_DATA
     head: str = ""
     relabel_target: int = -1
+    target: float | None = None
 
 
 class Steps(TypedDict):
@@ -172,13 +181,42 @@ def start(task: Task) -> Result:
     """The result before the first step: a copy of the base, its probability and its loss."""
     result = Result(working_copy(task.base), 0, "", [], [])
     record(task, result)
-    if int(forget_logits(task.base, task.image).argmax()) != task.label:
+    if task.target is not None:
+        if is_there(task, task.base):
+            result.status = "nothing_to_forget"
+    elif int(forget_logits(task.base, task.image).argmax()) != task.label:
         result.status = "already_wrong"
     return result
 
 
+def is_there(task: Task, model: nn.Module) -> bool:
+    """Whether the log-odds of the label are at the target or below."""
+    assert task.target is not None
+    logits = forget_logits(model, task.image).double().tolist()
+    return log_odds(logits, task.label) <= task.target
+
+
+def shortened(task: Task, before: nn.Module, after: nn.Module) -> nn.Module:
+    """The model on the line from one to the other, bisected 12 times towards the target."""
+    at = copy.deepcopy(after)
+    low, high = 0.0, 1.0
+
+    def move(share: float) -> None:
+        with torch.no_grad():
+            ends = zip(before.parameters(), after.parameters(), strict=True)
+            for p, (a, b) in zip(at.parameters(), ends, strict=True):
+                p.copy_(a + share * (b - a))
+
+    for _ in range(12):
+        middle = (low + high) / 2
+        move(middle)
+        low, high = (low, middle) if is_there(task, at) else (middle, high)
+    move(high)
+    return at
+
+
 def run(task: Task, result: Result, one_step: Callable[[int], None], max_steps: int) -> Result:
-    """Call `one_step`, which changes `result.model`, until one of the three ends is reached."""
+    """Call `one_step`, which changes `result.model`, until one of the ends is reached."""
     base_class = int(forget_logits(task.base, task.image).argmax())
     model = result.model
     for step in range(1, max_steps + 1):
@@ -189,6 +227,14 @@ def run(task: Task, result: Result, one_step: Callable[[int], None], max_steps: 
             result.status = "non_finite"
             return result
         result.steps = step
+        if task.target is not None:
+            if is_there(task, model):
+                result.model = shortened(task, last_finite, model)
+                result.status = "at_reference"
+            record(task, result)
+            if result.status:
+                return result
+            continue
         record(task, result)
         if int(forget_logits(model, task.image).argmax()) != base_class:
             result.status = "flipped"
@@ -200,7 +246,7 @@ def run(task: Task, result: Result, one_step: Callable[[int], None], max_steps: 
 def minimise(task: Task, loss_at: Callable[[nn.Module, int], Tensor], steps: Steps) -> Result:
     """Step t (from 1) is one optimiser step on `loss_at(model, t)`; all weights move."""
     result = start(task)
-    if result.status == "already_wrong":
+    if result.status:
         return result
     model = result.model
     optimizer = make_optimizer(model, steps)

@@ -22,7 +22,10 @@ from tracker.store.write import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8
-NOTHING_TRAINED_FOR = ("memorization", "unlearning_gap", "untouched_gap", "relative_gap")
+NOTHING_TRAINED_FOR = (
+    *("memorization", "reference_phi", "reference_sd", "z_untouched", "z", "z_error", "forgotten"),
+    *("unlearning_gap", "untouched_gap", "relative_gap"),
+)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "ids.txt").write_text(" ".join(known))
     chosen = [word for name in ("ga", "salun", "scrub_r") for word in ("--algorithm", name)]
     sweep = ["sweep", *chosen, "--preset", "digits", "--sample-ids", str(folder / "ids.txt")]
-    companions = ["--leave-out", ",".join(known[:3]), "--memorization-models", "3"]
+    companions = ["--leave-out", ",".join(known[:3]), "--references", "8"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in (

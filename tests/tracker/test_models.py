@@ -62,7 +62,7 @@ def members(store: Store, algorithm: str) -> dict[int, Run]:
 
 
 @pytest.mark.slow
-def test_leave_one_out_models_and_an_ensemble(
+def test_leave_one_out_models_and_reference_models(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "s"
@@ -71,7 +71,7 @@ def test_leave_one_out_models_and_an_ensemble(
     base = indelible(store, "train", *QUICK)
     more = indelible(
         *(store, "train", *QUICK, "--leave-out", tmp_path / "ids.txt"),
-        *("--memorization-models", 5),
+        *("--references", 5),
     )
     assert (more.code, more.id) == (0, base.id)
     chance = open_store(store).run(base.id).data.metrics
@@ -157,7 +157,7 @@ def final_values_are_of_the_weights_that_are_kept(store: Store) -> None:
     [
         (("--leave-out", "1,two"), "'two'"),
         (("--leave-out", "99999"), "not a training sample"),
-        (("--memorization-models", 1), "--memorization-models"),
+        (("--references", 1), "--references"),
         (("--stem", "imagenet"), "stem is for resnet18"),
         (("--preset", "paper"), "says nothing of training on 'digits'"),
         (("--arch", "module:nowhere.at.all:net"), "No module named"),

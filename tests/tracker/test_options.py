@@ -205,17 +205,17 @@ def test_a_database_without_mlflows_tables_is_begun_only_by_writing(
 
 @pytest.mark.slow
 def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None:
-    arguments = ["--store", str(tmp_path), *map(str, TRAIN), "--memorization-models", "5000"]
+    arguments = ["--store", str(tmp_path), *map(str, TRAIN), "--references", "5000"]
     process = interruptible(
         [sys.executable, "-m", "indelible", *arguments], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    assert any("memorisation" in line and " 0 of" not in line for line in process.stderr)
+    assert any("reference models" in line and " 0 of" not in line for line in process.stderr)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == "indelible: stopped"
-    assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
+    assert list(tmp_path.glob("artifacts/*/*/artifacts/references-*"))
 
 
 @pytest.mark.parametrize(

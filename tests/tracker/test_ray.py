@@ -28,6 +28,7 @@ from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models, companions, ray_engine
+from tracker.base.references import Making, refer
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
@@ -210,7 +211,7 @@ def test_the_numbers_are_those_of_threads(
 
 
 @pytest.mark.slow
-def test_predictions_factors_and_ensembles_are_those_of_threads(
+def test_predictions_factors_and_references_are_those_of_threads(
     trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine
 ) -> None:
     ids, all_ids = (base.model.dataset.train.ids[:some].tolist() for some in (6, None))
@@ -219,7 +220,9 @@ def test_predictions_factors_and_ensembles_are_those_of_threads(
         store = opened(SqlStore, own_copy(trained, tmp_path / name))
         predicted = predict(store, base, plan_of(base), engine)
         companions.leave_out(store, base.run_id, base.model, ids[:2], lambda *_: None, engine)
-        companions.memorize(store, base.run_id, base.model, 3, lambda *_: None, engine)
+        assert base.model.origin is not None
+        how = Making(base.model.origin.arch, base.model.origin.recipe)
+        refer(store, base.run_id, base.model, how, 3, lambda *_: None, engine)
         beside = companions.load(store, store.run(base.run_id), all_ids)
         factors = pre_factors(store, base, ids, engine=engine)
         found.append((predicted.rows.to_pylist(), beside, factors))
@@ -228,7 +231,9 @@ def test_predictions_factors_and_ensembles_are_those_of_threads(
     assert [*beside.left_out] == ids[:2] == [*beside_ray.left_out]
     for sample, logits in beside.left_out.items():
         assert torch.equal(logits, beside_ray.left_out[sample])
-    assert str(beside.memorization) == str(beside_ray.memorization), "some are not a number"
+    assert beside.references is not None
+    assert beside_ray.references is not None
+    assert beside.references.digest == beside_ray.references.digest
     assert factors.keys() == factors_ray.keys()
     for name, values in factors.items():
         assert torch.equal(values.nan_to_num(7), factors_ray[name].nan_to_num(7)), name

@@ -17,13 +17,19 @@ from unlearning.sampling import retain_positions
 
 
 def assert_equals_loop(
-    result: Unlearned, member: int, base: BaseModel, algorithm: Algorithm, position: int, seed: int
+    result: Unlearned,
+    member: int,
+    base: BaseModel,
+    algorithm: Algorithm,
+    position: int,
+    seed: int,
+    target: float | None = None,
 ) -> Result:
     """Hold status, steps and weights of a member against its plain loop, which is returned.
 
     A loop does not say where nothing moved: that is a status of the engine's.
     """
-    expected = loop(base, algorithm, position, seed, result.details, member)
+    expected = loop(base, algorithm, position, seed, result.details, member, target)
     weights = result.state_of(member)
     still = all(torch.equal(w, base.state[name]) for name, w in weights.items())
     is_idle = still and expected.status == "max_steps"
@@ -40,6 +46,7 @@ def loop(
     seed: int,
     details: Mapping[str, Tensor],
     member: int,
+    target: float | None = None,
 ) -> Result:
     """The plain loop of one member, with the engine's random draws: retain samples and labels."""
     settings: dict[str, Any] = algorithm.settings()
@@ -55,6 +62,7 @@ def loop(
         test=(base.test_inputs, base.test_labels),
         head=f"{base.head_name}.",
         relabel_target=int(drawn_label),
+        target=target,
     )
     result: Result = oracles.find(algorithm.name).unlearn(task, **settings)
     return result

@@ -12,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearning import algorithms
-from unlearning.algorithm import State, Stepwise, forget_loss
-from unlearning.base_model import BaseModel
+from unlearning import algorithms, training
+from unlearning.algorithm import Direct, State, Stepwise, forget_loss
+from unlearning.algorithms.retrain import left_out_models
+from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.losses import log_odds
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 from unlearning.sampling import retain_positions
 
 SEED = 3
@@ -150,6 +153,114 @@ def test_numbers_are_not_spread_over_members_in_silence(
     monkeypatch.setattr(Odd, *ODD[wrong])
     with pytest.raises(ValueError, match="takes"):
         unlearn(base, Odd(), torch.arange(2), SEED, execution)
+
+
+# Members that end on a target of log-odds
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_the_ends_until_a_target_by_hand(execution: Execution) -> None:
+    # phi is x d, and a step takes d from 1 by 2 lr x (1 - sigmoid(x d)). Pixel 1 passes its target
+    # at the second step, at the line between 0.032 and -0.854; that of 0.1 never gets there.
+    base = one_pixel([100, 10, 35, 128], [0, 0])
+    target = torch.tensor([-0.5, -9.0, 0.35, 1.0], dtype=torch.float64)
+    ascent = RewoundAscent(optimizer="sgd", lr=1.8, max_steps=3)
+    result = unlearn(base, ascent, torch.arange(4), SEED, execution, target=target)
+    assert result.status == ["at_reference", "max_steps", "nothing_to_forget", "at_reference"]
+    assert result.steps.tolist() == result.kept.tolist() == [2, 3, 0, 1]
+    assert result.moved.tolist() == [True, True, False, True]
+    for member, x in ((0, 1.0), (3, 1.28)):
+        (weights,) = result.state_of(member).values()
+        d = (weights[0] - weights[1]).item()
+        step = 2 * 1.8 * x  # at most
+        assert target[member] - x * step / 2**12 <= x * d <= target[member]
+        steps = int(result.steps[member])
+        prob = 1 / (1 + math.exp(-x * d))
+        assert result.forget_prob[member, steps].item() == pytest.approx(prob)
+        assert result.forget_loss[member, steps].item() == pytest.approx(-math.log(prob))
+        assert result.forget_prob[member, steps + 1 :].isnan().all()
+
+
+def test_samples_that_are_wrong_already_are_unlearned_until_a_target(base: BaseModel) -> None:
+    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)[:2]
+    phi = log_odds(base.train_logits[wrong], base.train_labels[wrong])
+    ga = algorithms.get("ga").from_text({"lr": 1e-4})
+    result = unlearn(base, ga, wrong, SEED, target=phi - 0.5)
+    assert result.status == ["at_reference"] * 2
+    assert (result.steps > 0).all()
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_a_step_of_nan_ends_a_member_before_its_target(
+    base: BaseModel, execution: Execution
+) -> None:
+    class Exploding(algorithms.get("ga")):  # type: ignore[misc]
+        def losses(self, step: int) -> Any:
+            (ascend,) = super().losses(step)
+            at = base.train_labels[0] if step == 2 else -1
+            return (
+                lambda model, forget, *rest: (
+                    ascend(model, forget, *rest) * torch.where(forget.label == at, torch.nan, 1.0)
+                ),
+            )
+
+    right = base.train_logits.argmax(1) == base.train_labels
+    other = int(((base.train_labels != base.train_labels[0]) & right).nonzero()[0])
+    positions = torch.tensor([0, other])
+    phi = log_odds(base.train_logits[positions], base.train_labels[positions])
+    exploding = Exploding(lr=1e-4, max_steps=50)
+    result = unlearn(base, exploding, positions, SEED, execution, target=phi - 2)
+    once = dataclasses.replace(algorithms.get("ga")(), lr=1e-4, max_steps=1)
+    before = unlearn(base, once, positions[:1], SEED, execution, target=phi[:1] - 2)
+    assert result.status == ["non_finite", "at_reference"]
+    assert int(result.steps[0]) == 1
+    for name, weights in before.state_of(0).items():
+        torch.testing.assert_close(result.params[name][0], weights)
+
+
+def test_retraining_is_always_at_the_reference(digits: Dataset) -> None:
+    recipe = Recipe(epochs=1)
+    network = training.train(digits, "mlp", recipe, CPU)
+    base = BaseModel(network, digits, CPU, Origin("mlp", recipe))
+    positions, retrain = torch.arange(3), algorithms.get("retrain")()
+    never = torch.tensor([-1e6, 0.0, 1e6], dtype=torch.float64)
+    result = unlearn(base, retrain, positions, SEED, target=never)
+    assert result.status == ["at_reference"] * 3
+    assert result.steps.tolist() == [1] * 3
+    for name, weights in left_out_models(base, positions).items():
+        torch.testing.assert_close((result.params | result.buffers)[name], weights)
+
+
+class Scaled(torch.nn.Module):
+    """Logits (b x, 0) with a buffer b = 1, in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 2, bias=False)
+        self.layer.weight.data = torch.tensor([[1.0], [0.0]])
+        self.register_buffer("b", torch.ones(()))
+        self.b: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layer(self.b * images.flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_buffers_that_the_last_step_changes_are_on_the_line_too(execution: Execution) -> None:
+    class Turned(Direct):
+        name: ClassVar[str] = "turned"
+        citation: ClassVar[str] = "nobody"
+
+        def propose(self, members: Any, step: int) -> dict[str, Tensor]:
+            return {"b": -torch.ones(len(members.forget.label), dtype=torch.float64)}
+
+    base = BaseModel(Scaled().double(), one_pixel([100, 50], [0]).dataset, CPU)
+    target = torch.tensor([0.5, -0.25], dtype=torch.float64)
+    result = unlearn(base, Turned(), torch.arange(2), SEED, execution, target=target)
+    assert result.status == ["at_reference"] * 2
+    assert result.buffers["b"].tolist() == pytest.approx([0.5, -0.5], abs=2 / 2**12)
+    assert torch.equal(result.params["layer.weight"], base.params["layer.weight"].expand(2, 2, 1))
 
 
 # What a member draws: retain samples from all but its own sample, each equally often

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import digamma
 
+from tests.oracles import forgetting as oracle
 from unlearning.moderation import moderated
 
 
@@ -66,3 +67,16 @@ def test_moments_of_any_size_have_a_solution(spread: float) -> None:
     half = math.sqrt((polygamma(1, 50) + spread) / 2)
     prior_dof, *_ = moderated(np.exp(np.array([half, -half])), 100)
     assert polygamma(1, prior_dof / 2) == pytest.approx(spread, rel=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2, 1.5])
+def test_random_variances_equal_the_oracle(spread: float) -> None:
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        dof = random.integers(0, 9, size=30).astype(np.float64)
+        true = np.exp(random.normal(0, spread, 30))
+        variances = np.where(dof > 0, true * random.chisquare(dof + 1e-9) / (dof + 1e-9), np.nan)
+        *found, shrunk = moderated(variances, dof)
+        *expected, wanted = oracle.moderated(variances.tolist(), dof.tolist())
+        assert found == pytest.approx(expected, rel=1e-6)
+        np.testing.assert_allclose(shrunk, wanted, rtol=1e-6)

@@ -15,6 +15,8 @@ from unlearning import algorithms, training
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset
 from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.losses import log_odds
 from unlearning.recipe import Recipe
 
 SEED, SAMPLES = 3, 20
@@ -65,3 +67,34 @@ def test_stack_equals_plain_loop(
         for detail in expected.details:
             value = result.details[detail][member]
             assert value == pytest.approx(expected.details[detail], rel=1e-6), detail
+
+
+# Log-odds below the base model's at which members end: one is there already, one never is.
+BELOW = torch.tensor([0.2, 1.0, -0.5, 3.0, 8.0, 1e4], dtype=torch.float64)
+
+
+UNTIL = [
+    *((name, Execution.STACKED) for name in algorithms.names() if SETTINGS[name]),
+    *((name, Execution.SEQUENTIAL) for name in ("ga", "neggrad")),
+]
+
+
+@pytest.mark.parametrize(("name", "execution"), UNTIL)
+def test_stack_equals_plain_loop_until_a_target(
+    exact: BaseModel, positions: Tensor, name: str, execution: Execution
+) -> None:
+    algorithm = algorithms.get(name)(**SETTINGS[name][-1])
+    positions = positions[: len(BELOW)]
+    phi = log_odds(exact.train_logits[positions], exact.train_labels[positions])
+    targets = phi - BELOW
+    result = unlearn(exact, algorithm, positions, SEED, execution, target=targets)
+    for member, position in enumerate(positions.tolist()):
+        target = targets[member].item()
+        expected = assert_equals_loop(result, member, exact, algorithm, position, SEED, target)
+        taken = expected.steps + 1
+        found = result.forget_prob[member, :taken]
+        np.testing.assert_allclose(found, expected.forget_probs, rtol=1e-7, atol=1e-12)
+        assert int(result.kept[member]) == expected.steps
+    assert result.status[2] == "nothing_to_forget"
+    if name in ("ga", "neggrad"):
+        assert {"at_reference", "max_steps"} < set(result.status)

@@ -91,15 +91,15 @@ def _refer(
     Raises UserError for an imported model whose recipe is not given.
     """
     run, count = store.run(base.run_id), command.references or 0
-    known, origin = references.making(store, run), base.model.origin
-    if origin is None and known is None and command.epochs is None:
+    known, is_imported = references.making(store, run), base.model.origin is None
+    if is_imported and known is not None and not command.recipe:
+        recipe = known.recipe
+    elif is_imported and command.epochs is None:
         raise UserError(
             "reference models of an imported model are trained by the recipe that it was trained "
             "by, which is not known: give --epochs, and --lr, --batch-size and the like"
         )
     share = command.reference_share or (known.share if known else references.SHARE)
-    if origin is None and known is not None and command.epochs is None:
-        recipe = known.recipe
     how = references.Making(run.data.params["arch"], recipe, share)
     with place.progress("training", count) as advance:
         accuracy = references.refer(store, base.run_id, base.model, how, count, advance, engine)
@@ -110,7 +110,7 @@ def _refer(
     if abs(accuracy - base.test_accuracy) > references.APART:
         place.say(
             "that is no reference: models that are much better or worse than the base model do "
-            "not tell where it would stand; train them by its own recipe"
+            "not tell where it would stand. Their recipe is another, or their share too small"
         )
 
 
@@ -148,9 +148,7 @@ def _training(place: Place, command: Train) -> tuple[training.Request, Source]:
     of_data = {name: getattr(command, name) for name in names}
     if command.train_samples is None:
         of_data["train_samples"] = train_samples
-    given = {name: getattr(command, name) for name in vars(Recipe())}
-    given = {k: value for k, value in given.items() if value is not None and value is not False}
-    recipe = Recipe(**known | given)
+    recipe = Recipe(**known | command.recipe)
     ids, events = command.leave_out or (), command.learning_events
     request = training.Request(dataset, arch, recipe, command.from_weights, ids, events)
     return request, Source(place.data_dir, **of_data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tracker.commands import RESUMES, Command, Rules, Spell, option, options
 from tracker.commands.kinds import (
@@ -133,15 +133,18 @@ class Train(Computing):
         shown="record, but never train again",
     )
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What is given of a recipe, by the names of its fields."""
+        given = {name: getattr(self, name) for name in vars(RECIPE)}
+        return {k: value for k, value in given.items() if value is not None and value is not False}
+
     def check(self, spell: Spell) -> None:
         """Refuse the recipe of what is neither trained nor has reference models to train."""
         super().check(spell)
-        given = [name for name in vars(RECIPE) if getattr(self, name)]
-        if self.from_weights and given and not self.references:
-            raise UserError(
-                f"{spell(given[0])} has no effect with {spell('from_weights')}, but for "
-                f"{spell('references')}"
-            )
+        if self.from_weights and self.recipe and not self.references:
+            first, weights = spell(next(iter(self.recipe))), spell("from_weights")
+            raise UserError(f"{first} has no effect with {weights}, but for {spell('references')}")
 
 
 class OfModel(Command):

@@ -48,6 +48,7 @@ from unlearning.errors import Stopped, UserError
 from unlearning.execution import stacked_copies
 from unlearning.outcome import Status, Unlearned
 
+NOTHING_RUN = (Status.ALREADY_WRONG, Status.NOTHING_TO_FORGET)  # the base model's weights
 WRITTEN = 500  # members that are written at a time where none is evaluated
 
 Progress = Callable[[int, str], None]
@@ -120,7 +121,7 @@ def lacking(
             if sample not in expected:
                 expected[sample] = versions(families, base.companions, sample)
             now, told = expected[sample], read_tag(member.versions)
-            has_weights = member.has_checkpoint or member.status == Status.ALREADY_WRONG
+            has_weights = member.has_checkpoint or member.status in NOTHING_RUN
             ways: dict[bool, list[Family]] = {True: [], False: []}
             for family in families:
                 if told.get(family.key) != now[family.key]:

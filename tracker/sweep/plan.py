@@ -170,7 +170,8 @@ class Plan(Members):
         if plan.sweep_key != kept.sweep_key:
             raise UserError(
                 f"sweep {sweep.info.run_id} was made by another version of the engine or of an "
-                "algorithm, and would come out otherwise: measure without --recompute"
+                "algorithm, or with other reference models, and would come out otherwise: measure "
+                "without --recompute"
             )
         return plan
 

@@ -89,7 +89,7 @@ def along_direction(task: Task, data: Data, n: int, **settings: Unpack[Settings]
     last kept step, and is 0 if there is none.
     """
     result = start(task)
-    if result.status == "already_wrong":
+    if result.status:
         return result
     names = moving(task, settings["layers"])
     whole = direction(task, data, names, settings["damping"])

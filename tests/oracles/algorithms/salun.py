@@ -75,7 +75,7 @@ def unlearn(
     their base values back, so that neither momentum nor weight decay can move them.
     """
     result = start(task)
-    if result.status == "already_wrong":
+    if result.status:
         return result
     model = result.model
     masks = saliency_masks(task.base, task.image, task.label, mask_fraction)

@@ -43,7 +43,7 @@ def unlearn(task: Task, **settings: Unpack[Settings]) -> Result:
     then, while step <= max_steps_forget, an optimiser step on -KL(teacher || student) on x_f.
     """
     result = start(task)
-    if result.status == "already_wrong":
+    if result.status:
         return result
     model, temperature = result.model, settings["temperature"]
     teacher = copy.deepcopy(task.base)

@@ -39,7 +39,7 @@ def rewound(task: Task, aim: float, **settings: Unpack[scrub.Settings]) -> Resul
     chosen step has the base's class: status `rewound`.
     """
     result = scrub.unlearn(task, **settings)
-    if result.status == "already_wrong":
+    if result.status == "already_wrong" or task.target is not None:  # the last step is kept
         return result
     best = 0
     for step in range(1, result.steps + 1):

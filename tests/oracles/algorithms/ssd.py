@@ -19,7 +19,7 @@ def unlearn(task: Task, *, importance_samples: int, alpha: float, dampening: flo
     squared gradient of x_f.
     """
     result = start(task)
-    if result.status == "already_wrong":
+    if result.status:
         return result
     images, labels = some_of(task.train, importance_samples)
     probe = working_copy(task.base)

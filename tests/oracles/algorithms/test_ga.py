@@ -1,12 +1,23 @@
 """Gradient ascent by hand, and what all loops have in common."""
 
+import dataclasses
 import math
 
 import pytest
 
 from tests.oracles.algorithms import ga
 from tests.oracles.loops import Result, Task
-from tests.oracles.small_models import linear, pixel_one, pixels, sgd, sigmoid, two_weights, weights
+from tests.oracles.small_models import (
+    Q,
+    linear,
+    pair,
+    pixel_one,
+    pixels,
+    sgd,
+    sigmoid,
+    two_weights,
+    weights,
+)
 
 
 def ascent(task: Task, lr: float, max_steps: int) -> Result:
@@ -74,3 +85,17 @@ def test_non_finite_at_the_first_step_keeps_the_base() -> None:
 def test_train_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="eval"):
         ascent(pixel_one(two_weights().train()), 1.0, 1)
+
+
+def test_the_last_step_ends_on_the_target_by_hand() -> None:
+    # A step of lr 1/2 takes d, the log-odds, from 1 to 1 - Q; the target is 3/8 of the way.
+    task = dataclasses.replace(pixel_one(), target=1 - 0.375 * Q)
+    result = ga.unlearn(task, **sgd(lr=0.5, max_steps=5))
+    assert (result.status, result.steps) == ("at_reference", 1)
+    assert weights(result.model) == pytest.approx(pair(1 - 0.375 * Q), abs=Q / 2**12)
+    assert result.forget_probs == pytest.approx([sigmoid(1), sigmoid(1 - 0.375 * Q)], abs=1e-4)
+    missed = ga.unlearn(dataclasses.replace(task, target=-9.0), **sgd(lr=0.5, max_steps=2))
+    assert (missed.status, missed.steps) == ("max_steps", 2)
+    there = ga.unlearn(dataclasses.replace(task, target=1.0), **sgd(lr=0.5, max_steps=2))
+    assert (there.status, there.steps) == ("nothing_to_forget", 0)
+    assert weights(there.model) == [1, 0]
