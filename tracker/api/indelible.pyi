@@ -327,6 +327,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
         workers: int | None = None,
@@ -366,6 +367,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -410,6 +414,7 @@ class Store:
         *,
         sweep: Sweep | str = "latest",
         algorithm: str | None = None,
+        by: Literal["gt", "z", "points_lost"] = "gt",
         top: int = 10,
         easiest: bool = False,
     ) -> Table:
@@ -421,14 +426,21 @@ class Store:
         fell: the less, the harder. Regime is which of its two aims bounds GT, 'utility' or
         'forgetting'.
 
+        By z the hardest are the most remembered: z says how far the unlearned model stands
+        above models that never saw the sample, in their standard deviations, and the verdict
+        whether that is within the middle 90% of these (forgotten). It takes 'indelible train
+        --references'. By points_lost the hardest are those that cost the most test accuracy.
+
         Without --algorithm samples are ordered by their mean percentile of difficulty over the
-        sweep's algorithms, and the columns are their ranks with each. Algorithms do not count
-        whose order is not known to stay under another seed of unlearning.
+        sweep's algorithms, and the columns are their ranks with each. By GT algorithms do not
+        count whose order is not known to stay under another seed of unlearning; by z and
+        points_lost that is not looked at.
 
         Args:
             sweep: The sweep to look at: its name, id, or the beginning of its id ('indelible
                 sweeps').
             algorithm: Rank for one algorithm, not over all of them.
+            by: What makes a sample hard.
             top: How many samples.
             easiest: The easiest samples instead of the hardest.
 
@@ -531,6 +543,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         max_loss: float = 5.0,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
@@ -573,6 +586,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             precision: Precision of weights and inputs; a part of every member's key.
@@ -609,8 +625,9 @@ class Store:
     ) -> Table:
         """List the sweeps in the store, newest first.
 
-        The points of test accuracy that were lost are over all attempts of a sweep. csv and
-        json have more columns.
+        The points of test accuracy that were lost are over all attempts of a sweep; forgotten
+        is the share of those that were compared with reference models. csv and json have more
+        columns.
 
         Args:
             max_loss: A flip that costs more percentage points of test accuracy counts as
@@ -692,7 +709,7 @@ class Store:
                 once, is for test.
             leave_out: Also train a model without each of these samples, for the factors of
                 family reference.
-            reference_share: The share of the samples that each of them sees. Default: 0.5.
+            reference_share: The share of the samples that each of them sees. Default: 0.75.
             learning_events: Record how each sample is learned, for the factors of family
                 learning; a model that is there without is trained again for it if this is
                 given. Default: record, but never train again.

@@ -267,7 +267,7 @@ class Schema(Printed):
 class Sweeps(Printed, Limited):
     """List the sweeps in the store, newest first.
 
-    The points of test accuracy that were lost are over all attempts of a sweep, and forgotten is the
+    The points of test accuracy that were lost are over all attempts of a sweep; forgotten is the
     share of those that were compared with reference models. csv and json have more columns.
     """
 

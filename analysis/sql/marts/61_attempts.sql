@@ -21,6 +21,7 @@ with measured as (
         max(value) filter (factor = 'z_error') as z_error,
         max(value) filter (factor = 'forgotten') as forgotten
     from factors
+    where factor in ('test_accuracy', 'z', 'z_error', 'forgotten')
     group by run_id
 )
 select

@@ -1,7 +1,7 @@
 -- The samples of one sweep that have a GT, over the algorithms that seed_agreement counts: their
 -- place, how sure the base model was of them, and what it took to unlearn them, as means over the
--- attempts. arrived: how many came where they were to end; damaged: how many of these cost more than
--- $max_loss percentage points of test accuracy.
+-- attempts. arrived: how many came where they were to end; damaged: how many of these cost more
+-- than $max_loss percentage points of test accuracy.
 with attempt as (
     select
         a.sample_id, any_value(a.sample_path) as sample_path, count(*) as attempts,

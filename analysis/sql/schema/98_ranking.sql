@@ -1,5 +1,5 @@
--- ranking(in_sweep, target): one row per algorithm and sample of a sweep: how hard the sample was to
--- unlearn, as in difficulty. Samples without the target are left out.
+-- ranking(in_sweep, target): one row per algorithm and sample of a sweep that has the target: how
+-- hard the sample was to unlearn by it, as in difficulty.
 -- target: gt; z, where the most remembered are the hardest; or points_lost, where those are that
 -- cost the most test accuracy.
 -- is_counted: whether the algorithm counts in the order over all: by gt as in seed_agreement, else
