@@ -90,7 +90,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 def numbers_of_a_trained_model(folder: Path) -> dict[str, Any]:
     """The same of a model that has a recipe, and so reference models and a prediction."""
     store = folder / "trained"
-    others = ("--leave-out", "5,15", "--memorization-models", "4")
+    others = ("--leave-out", "5,15", "--references", "4")
     called(store, "train", "--epochs", "4", *others, "--workers", "1")
     ids = [word for sample in (5, 15, 25, 42) for word in ("--sample", str(sample))]
     how = ("--algorithm", "ga", "--algorithm", "salun", *ids, "--preset", "digits")

@@ -114,7 +114,7 @@ def test_summaries_count_verdicts_and_damage_of_what_arrived(
         arrived = [c for c in children if c.data.tags["status"] in ("flipped", "at_reference")]
         assert row["attempts"] == len(SAMPLES) - ends.count("already_wrong")
         assert (row["flipped"], row["arrived"]) == (ends.count("flipped"), len(arrived))
-        assert row["damaged"] == sum(lost(child, before) > 2 for child in arrived)
+        assert row["damaged"] == sum((lost(child, before) or 0) > 2 for child in arrived)
         verdicts = [verdict(child) for child in children]
         for word in ("forgotten", "over_forgotten", "remembered"):
             assert row[word] == verdicts.count(word)
@@ -180,7 +180,7 @@ def test_sample_and_sweeps_say_it(
         (row,) = asked(indelible, store, "sample", 188, "--sweep", sweep)
         assert row["z"] == children[188].data.metrics["forgetting/z"]
         assert row["verdict"] == verdict(children[188])
-        assert verdict(children[188]) in indelible(store, "sample", 188, "--sweep", sweep).out
+        assert str(verdict(children[188])) in indelible(store, "sample", 188, "--sweep", sweep).out
     for row in asked(indelible, store, "sweeps"):
         own = attempts[row["name"]].values()
         found = [v == "forgotten" for child in own if (v := verdict(child)) is not None]

@@ -62,6 +62,7 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
     tried = {name: sum(of.get(name, 0) for of in counts.values()) for name in algorithms}
     lost = each("mean_points_lost")
     total = sum(tried[name] for name in lost)
+    there = sum(sum(each(end).values()) for end in UNTIL_REFERENCE)
     judged, rates = each("verdicts"), each("forgotten_rate")
     return {
         "attempts": int(sum(tried.values())),
@@ -69,8 +70,8 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
         "damaged": int(sum(each("damaged").values())) if lost else None,
         "mean_points_lost": sum(m * tried[n] for n, m in lost.items()) / total if total else None,
         "worst_points_lost": max(each("worst_points_lost").values(), default=None),
-        "at_reference": int(sum(sum(counts[end].values()) for end in UNTIL_REFERENCE)) or None,
-        "forgotten": sum(rate * judged[n] for n, rate in rates.items()) / sum(judged.values())
+        "at_reference": int(there) or None,
+        "forgotten": sum(many * rates[n] for n, many in judged.items()) / sum(judged.values())
         if judged
         else None,
     }

@@ -147,7 +147,7 @@ def _has_same_outputs(member: Finished) -> bool:
 
     What left the finite numbers did move, though the weights from before that are kept.
     """
-    if member.status in (Status.UNCHANGED, Status.NON_FINITE):
+    if member.status in (Status.UNCHANGED, Status.NON_FINITE, Status.NOTHING_TO_FORGET):
         return False
     forget, test = (member.metrics.get(READ[n]) for n in ("forget_prob_diff", "test_prob_diff"))
     return forget == 0 and test is not None and 1 - test == 1

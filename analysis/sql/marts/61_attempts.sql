@@ -1,8 +1,8 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
 -- its sweep, base model and settings, and how well the network does on the test set.
--- z: (log-odds of the sample's label - their mean over models that never saw it) / their standard
--- deviation, of the unlearned network; NULL where the base model has no reference models, or fewer
--- than two of them never saw the sample.
+-- z: (log-odds of the sample's label - reference_phi) / reference_sd, of the unlearned network: how
+-- far it stands above models that never saw the sample; NULL where there are no reference models, or
+-- fewer than two of them never saw it.
 -- z_error: its standard error, that few reference models leave.
 -- verdict: 'forgotten' where |z| is within the middle 90% of models that never saw the sample, else
 -- 'over_forgotten' (z below) or 'remembered' (z above); NULL where z is.
@@ -10,7 +10,7 @@
 -- not a sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another limit.
 -- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
 -- is measured, as where a loss cancels at the start or a rate is too small; false where a step left
--- the finite numbers.
+-- the finite numbers, and where there was nothing to forget.
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
 with measured as (
@@ -35,7 +35,8 @@ select
     is_damaged(test_points_lost) as is_damaged,
     o.status = 'unchanged'
     or (
-        o.status not in ('already_wrong', 'non_finite') and coalesce(o.f = 0 and o.u = 1, false)
+        o.status not in ('already_wrong', 'nothing_to_forget', 'non_finite')
+        and coalesce(o.f = 0 and o.u = 1, false)
     ) as is_unchanged,
     r.start_time, r.key, o.run_id
 from outcomes as o

@@ -2,6 +2,9 @@
 -- hard the sample was to unlearn by it, as in difficulty.
 -- target: gt; z, where the most remembered are the hardest; or points_lost, where those are that
 -- cost the most test accuracy.
+-- difficulty_rank, tied: as in difficulty, 1 is the hardest, and how many others are equal.
+-- percentile: the share of samples that are easier, in percent, ties counted half.
+-- place, ordered_by: as in difficulty; by other targets than gt the rank again, and the target.
 -- is_counted: whether the algorithm counts in the order over all: by gt as in seed_agreement, else
 -- each does.
 -- example: from ranking('6dc7e1c80c4b4b8ab4c4d3a6f7f0d8a1', 'z') order by algorithm, place
