@@ -66,6 +66,12 @@ class Answers:
         return self.rows("sweep")[0]
 
     @property
+    def end(self) -> str:
+        """The status of attempts that came where they were to end."""
+        is_reference = any(row["until"] == "reference" for row in self.rows("sweep"))
+        return "at_reference" if is_reference else "flipped"
+
+    @property
     def sample_ids(self) -> list[int]:
         """The samples that the page shows.
 

@@ -70,9 +70,10 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
     }
     context = {
         "max_loss": answers.max_loss,
-        "tried": [r | {"rate": r["ended"]["flipped"] / r["ran"]} for r in ran if r["ran"]],
+        "end": answers.end,
+        "tried": [r | {"rate": r["ended"][answers.end] / r["ran"]} for r in ran if r["ran"]],
         "costs": costs,
-        "flips": [r | {"rate": r["damaged"] / r["flipped"]} for r in costs if r["flipped"]],
+        "flips": [r | {"rate": r["damaged"] / r["arrived"]} for r in costs if r["arrived"]],
         "strongest": [strongest(rows["strengths"], phase) for phase in ("pre", "post")],
         "cells": [r | {"size": abs(r["rho"])} for r in rows["heat_map"] if r["rho"] is not None],
         "tested": tested,
@@ -155,8 +156,9 @@ def reason(row: dict[str, Any]) -> str:
         after.append(f"accuracy {fall}")
     if row["tied"]:
         after.append(f"tied with {row['tied']}")
-    if row["flipped"] < row["attempts"]:
-        after.append(f"{row['flipped']} of {row['attempts']} flipped")
+    if row["arrived"] < row["attempts"]:
+        how = "flipped" if row["until"] == "flip" else "came to the reference"
+        after.append(f"{row['arrived']} of {row['attempts']} {how}")
     return ": ".join(part for part in (before, ", ".join(after)) if part)
 
 

@@ -73,7 +73,7 @@ def render(answers: Answers, pictures: Pictures, findings: list[str], ui: str) -
     # What comes before and after a run's id in the address of its page.
     experiment = f"{ui}/#/experiments/{answers.sweep['experiment_id']}/runs/"
     data = page_data(answers, pictures, (experiment, "?workflowType=machine_learning"))
-    there = {row["status"] for row in data["statuses"] if row["count"]} | {"flipped"}
+    there = {row["status"] for row in data["statuses"] if row["count"]} | {answers.end}
     pairs = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows("agree")}
     context = {
         "sweep": answers.sweep,
@@ -81,6 +81,7 @@ def render(answers: Answers, pictures: Pictures, findings: list[str], ui: str) -
         "asset": asset,
         "vega": vega,
         "endings": looks(),
+        "end": answers.end,
         "ended_apart": ended_apart,
         "algorithms": names(rows("statuses"), "algorithm"),
         "occurring": [ending for ending in looks() if ending["status"] in there],
@@ -193,13 +194,15 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
 
 
 def ended_apart(row: dict[str, Any], damaged: int) -> dict[str, int]:
-    """How many attempts ended in each way, those that flipped and damaged the network apart.
+    """How many attempts ended in each way, those that arrived and damaged the network apart.
 
     Args:
-        row: of the report `statuses`. damaged: how many of its flips did damage.
+        row: of the report `statuses`. damaged: how many of those that arrived did damage.
     """
-    flipped = {"flipped": row["ended"]["flipped"] - damaged, "damaged": damaged}
-    return flipped | {name: many for name, many in row["ended"].items() if name != "flipped"}
+    ended = row["ended"]
+    end = "at_reference" if ended["at_reference"] else "flipped"
+    arrived = {end: ended[end] - damaged, "damaged": damaged}
+    return arrived | {name: many for name, many in ended.items() if name != end}
 
 
 def _columns(rows: Rows, columns: str) -> dict[str, list[Any]]:

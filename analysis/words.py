@@ -22,8 +22,8 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 def looks() -> tuple[dict[str, str], ...]:
     """The endings of attempts as they are drawn, rows of `data/statuses.csv` (see README.md there).
 
-    Flips that damaged the network stand apart from the others. Damage is no status, but a reading
-    of the result with a limit: it has no position in the file.
+    Attempts that damaged the network stand apart from the others. Damage is no status, but a
+    reading of the result with a limit: it has no position in the file.
     """
     with STATUSES.open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))

@@ -270,7 +270,7 @@ def test_orders_by_chance_are_left_out_of_the_order_over_all(
     ]
     with warehouse_of(tmp_path, members) as warehouse:
         seeds = warehouse.report("seed_agreement", sweep="s").records()
-        asked = {"sweep": "s", "easiest": False, "top": 8}
+        asked = {"sweep": "s", "by": "gt", "easiest": False, "top": 8}
         ranked = warehouse.report("rank_overall", **asked).records()
         overall = warehouse.report("overall", sweep="s", max_loss=5).records()
     assert [row["algorithm"] for row in seeds if row["is_counted"]] == counted

@@ -289,7 +289,7 @@ def test_every_end_of_an_attempt_has_its_words_colour_and_count(tmp_path: Path) 
     for name in ("ga", "scrub_r"):
         assert counts.pop((name, "damaged")) == 0  # what it cost is not known
     assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in Status}
-    assert "flipped rewound out of steps unchanged non-finite already wrong mean GT" in found.text
+    assert " ".join([*(end["words"] for end in ends), "mean GT"]) in found.text
     for look in looks():
         assert found.data["endings"][look["status"]]["words"] == look["words"]
         assert "".join(found.parts["style"]).count(f"--{look['status']}: #") == 2  # light and dark
@@ -334,8 +334,8 @@ def test_retraining_is_said_to_be_the_reference(tmp_path: Path) -> None:
 # The first screen
 
 ROW: dict[str, Any] = {
-    **{"confidence": 0.9999, "margin": 12.9, "mean_steps": 16.0, "attempts": 1, "flipped": 1},
-    **{"tied": 0, "accuracy_before": 0.985, "accuracy_after": 0.861},
+    **{"confidence": 0.9999, "margin": 12.9, "mean_steps": 16.0, "attempts": 1, "arrived": 1},
+    **{"tied": 0, "until": "flip", "accuracy_before": 0.985, "accuracy_after": 0.861},
 }
 UNMEASURED = {"accuracy_after": None}
 FALL = "accuracy 98.5 to 86.1%"
@@ -349,8 +349,12 @@ FALL = "accuracy 98.5 to 86.1%"
         (UNMEASURED | {"confidence": 0.1, "margin": -0.5}, f"wrong (margin {MINUS}0.5): 16 steps"),
         ({"confidence": None, "mean_steps": 2.25}, f"margin 12.9: 2.3 steps, {FALL}"),
         (
-            {"margin": None, "mean_steps": 1.0, "attempts": 4, "flipped": 3},
+            {"margin": None, "mean_steps": 1.0, "attempts": 4, "arrived": 3},
             f"almost certain: 1 step, {FALL}, 3 of 4 flipped",
+        ),
+        (
+            UNMEASURED | {"until": "reference", "attempts": 4, "arrived": 2},
+            "almost certain (margin 12.9): 16 steps, 2 of 4 came to the reference",
         ),
         ({"confidence": None, "margin": None, "accuracy_before": None}, "16 steps"),
     ],

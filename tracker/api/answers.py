@@ -22,12 +22,12 @@ SHARED = ("sample_id", "sample_path", "label", "mean_percentile", "tied")
 def rank(place: Place, asked: ask.Rank) -> Rows:
     """The hardest samples: a row each.
 
-    It is said which algorithms may order the samples by chance. Raises UserError where the sweep
-    has no such algorithm.
+    It is said which algorithms may order the samples by GT by chance. Raises UserError where the
+    sweep has no such algorithm, or no attempt a z by which they are to be ranked.
     """
     with place.warehouse() as warehouse:
         sweep = place.sweep_id(warehouse, asked.sweep)
-        which = {"sweep": sweep, "top": asked.top, "easiest": asked.easiest}
+        which = {"sweep": sweep, "by": asked.by, "top": asked.top, "easiest": asked.easiest}
         seeds = warehouse.report("seed_agreement", sweep=sweep).records()
         names = [row["algorithm"] for row in seeds]
         if asked.algorithm is None:
@@ -37,8 +37,13 @@ def rank(place: Place, asked: ask.Rank) -> Rows:
         else:
             near = nearest(asked.algorithm, names)
             raise UserError(f"the sweep has no '{asked.algorithm}'{near}, but {', '.join(names)}")
+    if asked.by == "z" and not rows:
+        raise UserError(
+            "no attempt has a z: 'indelible train --references N' trains models that never saw the "
+            "samples, and 'indelible measure' then adds it"
+        )
     own = [row for row in seeds if asked.algorithm in (None, row["algorithm"])]
-    if remark := under_other_seeds(own):
+    if asked.by == "gt" and (remark := under_other_seeds(own)):
         place.say(remark)
     return rows
 

@@ -453,6 +453,7 @@ class Store:
         *,
         sweep: Sweep | str = "latest",
         algorithm: str | None = None,
+        by: Literal["gt", "z", "points_lost"] = "gt",
         top: int = 10,
         easiest: bool = False,
     ) -> Table:
@@ -464,14 +465,21 @@ class Store:
         fell: the less, the harder. Regime is which of its two aims bounds GT, 'utility' or
         'forgetting'.
 
+        By z the hardest are the most remembered: z says how far the unlearned model stands
+        above models that never saw the sample, in their standard deviations, and the verdict
+        whether that is within the middle 90% of these (forgotten). It takes 'indelible train
+        --references'. By points_lost the hardest are those that cost the most test accuracy.
+
         Without --algorithm samples are ordered by their mean percentile of difficulty over the
-        sweep's algorithms, and the columns are their ranks with each. Algorithms do not count
-        whose order is not known to stay under another seed of unlearning.
+        sweep's algorithms, and the columns are their ranks with each. By GT algorithms do not
+        count whose order is not known to stay under another seed of unlearning; by z and
+        points_lost that is not looked at.
 
         Args:
             sweep: The sweep to look at: its name, id, or the beginning of its id ('indelible
                 sweeps').
             algorithm: Rank for one algorithm, not over all of them.
+            by: What makes a sample hard.
             top: How many samples.
             easiest: The easiest samples instead of the hardest.
 
@@ -656,8 +664,9 @@ class Store:
     ) -> Table:
         """List the sweeps in the store, newest first.
 
-        The points of test accuracy that were lost are over all attempts of a sweep. csv and
-        json have more columns.
+        The points of test accuracy that were lost are over all attempts of a sweep; forgotten
+        is the share of those that were compared with reference models. csv and json have more
+        columns.
 
         Args:
             max_loss: A flip that costs more percentage points of test accuracy counts as

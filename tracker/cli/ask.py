@@ -20,12 +20,18 @@ from tracker.cli._output import between, only, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.cli.correlate import ceiling
 from tracker.commands import ask
+from tracker.reading.listing import CAME_TO
 from unlearning.algorithms import every, provider
 from unlearning.errors import Failure, UserError
 from unlearning.naming import counted
 
-# What a terminal of 80 columns has room for, of the ranks for one algorithm.
-RANKED = ("difficulty_rank", "tied", "percentile", "sample_id", "label", "gt", "regime", "f")
+# What a terminal of 80 columns has room for, of the ranks for one algorithm: first, by any target.
+PLACE = ("difficulty_rank", "tied", "percentile", "sample_id", "label")
+RANKED = {
+    "gt": (*PLACE, "gt", "regime", "f"),
+    "z": (*PLACE, "z", "z_error", "verdict"),
+    "points_lost": (*PLACE, "test_points_lost", "verdict"),
+}
 PAIR = (
     *("algorithm_a", "algorithm_b", "rho", "p_value", "n"),
     *("top_k", "top_overlap", "top_overlap_by_chance"),
@@ -35,9 +41,10 @@ NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "descri
 
 def rank(session: Session, asked: ask.Rank, rows: Rows) -> None:
     """Print the hardest samples, or the easiest."""
-    table = only(rows, *RANKED, "sample_path") if asked.algorithm else rows
+    table = only(rows, *RANKED[asked.by], "sample_path") if asked.algorithm else rows
     whom = f" for {asked.algorithm}" if asked.algorithm else ""
-    title = f"The {'easiest' if asked.easiest else 'hardest'} samples{whom}"
+    by = "" if asked.by == "gt" else f" by {asked.by}"
+    title = f"The {'easiest' if asked.easiest else 'hardest'} samples{whom}{by}"
     show(rows, asked.style, table, title)
 
 
@@ -108,10 +115,9 @@ def figures(session: Session, asked: ask.Figures, paths: Sequence[Path]) -> None
 
 def sweeps(session: Session, asked: ask.Sweeps, rows: Rows) -> None:
     """Print the sweeps of the store."""
-    versions = ("engine_version", "precision")  # which tell sweeps apart
+    versions = ("until", "engine_version", "precision")  # which tell sweeps apart
     told_apart = [name for name in versions if len({row[name] for row in rows}) > 1]
-    came_to = ("status", "attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
-    shown = only(rows, "run_id", "name", *told_apart, *came_to, "algorithms", "started")
+    shown = only(rows, "run_id", "name", *told_apart, "status", *CAME_TO, "algorithms", "started")
     spare = ("algorithms", "started", "worst_points_lost")
     show(rows, asked.style, with_short_ids(shown, "run_id"), spare=spare)
 

@@ -187,7 +187,10 @@ COMMON = (
     "the sweeps share samples: intervals, made as for sweeps that share none, are then usually "
     "wider than they have to be"
 )
-COMPARED = ("dataset", "arch", "base_run_id", "seed", "remaining", "engine_version", "precision")
+COMPARED = (
+    *("dataset", "arch", "base_run_id", "seed", "remaining", "until"),
+    *("engine_version", "precision"),
+)
 
 
 def compare(session: Session, asked: Compare) -> None:

@@ -17,7 +17,10 @@ from tracker.commands import ask
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 
-ATTEMPT = ("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile", "link")
+ATTEMPT = (
+    *("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile"),
+    *("z", "verdict", "link"),
+)
 PREDICTED = (
     *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
     *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),

@@ -24,6 +24,7 @@ from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 READINGS = ("set_sizes", "mean_ratio", "one")  # of lambda, the weight of utility in GT
+TARGETS = ("gt", "z", "points_lost")  # by which samples are ranked
 PAPERS = ("svhn", "mnist", "cifar10")  # the data sets of the paper's Table 1
 DAY = 24 * 3600
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
@@ -50,9 +51,15 @@ class Rank(Printed, OfSweep):
     shown in the order of f, how far the probability of their label fell: the less, the harder.
     Regime is which of its two aims bounds GT, 'utility' or 'forgetting'.
 
+    By z the hardest are the most remembered: z says how far the unlearned model stands above models
+    that never saw the sample, in their standard deviations, and the verdict whether that is within
+    the middle 90% of these (forgotten). It takes 'indelible train --references'. By points_lost the
+    hardest are those that cost the most test accuracy.
+
     Without --algorithm samples are ordered by their mean percentile of difficulty over the sweep's
-    algorithms, and the columns are their ranks with each. Algorithms do not count whose order is
-    not known to stay under another seed of unlearning.
+    algorithms, and the columns are their ranks with each. By GT algorithms do not count whose order
+    is not known to stay under another seed of unlearning; by z and points_lost that is not looked
+    at.
     """
 
     does = "tracker.api.answers:rank"
@@ -60,6 +67,7 @@ class Rank(Printed, OfSweep):
     example = "indelible rank --algorithm salun --top 20"
 
     algorithm: str | None = option(text("NAME"), "Rank for one algorithm, not over all of them.")
+    by: str = option(choice(*TARGETS), "What makes a sample hard.", TARGETS[0])
     top: int = option(whole(), "How many samples.", 10)
     easiest: bool = option(FLAG, "The easiest samples instead of the hardest.")
 
@@ -259,8 +267,8 @@ class Schema(Printed):
 class Sweeps(Printed, Limited):
     """List the sweeps in the store, newest first.
 
-    The points of test accuracy that were lost are over all attempts of a sweep. csv and json have
-    more columns.
+    The points of test accuracy that were lost are over all attempts of a sweep; forgotten is the
+    share of those that were compared with reference models. csv and json have more columns.
     """
 
     does = "tracker.api.answers:sweeps"

@@ -10,10 +10,13 @@ from tracker.store.read import Reader
 from tracker.store.records import RUN_ID, Kind, Known
 from unlearning import naming
 from unlearning.errors import UserError
-from unlearning.outcome import Status
+from unlearning.outcome import UNTIL_REFERENCE, Status
 
 # What `sweeps` tells of the attempts of each.
-CAME_TO = ("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
+CAME_TO = (
+    *("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost"),
+    *("at_reference", "forgotten"),
+)
 
 
 def models(reader: Reader) -> list[dict[str, Any]]:
@@ -33,6 +36,7 @@ def sweeps(reader: Reader) -> list[dict[str, Any]]:
         | {
             "engine_version": run.params.get("engine_version", "1"),
             "precision": run.params.get("precision", "float32"),
+            "until": run.params.get("until", "flip"),
             "status": run.status,
             **_came_to(run.metrics, run.params.get("algorithms", "").split(",")),
         }
@@ -58,12 +62,18 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
     tried = {name: sum(of.get(name, 0) for of in counts.values()) for name in algorithms}
     lost = each("mean_points_lost")
     total = sum(tried[name] for name in lost)
+    there = sum(sum(each(end).values()) for end in UNTIL_REFERENCE)
+    judged, rates = each("verdicts"), each("forgotten_rate")
     return {
         "attempts": int(sum(tried.values())),
         "flipped": int(sum(counts[Status.FLIPPED].values())),
         "damaged": int(sum(each("damaged").values())) if lost else None,
         "mean_points_lost": sum(m * tried[n] for n, m in lost.items()) / total if total else None,
         "worst_points_lost": max(each("worst_points_lost").values(), default=None),
+        "at_reference": int(there) or None,
+        "forgotten": sum(many * rates[n] for n, many in judged.items()) / sum(judged.values())
+        if judged
+        else None,
     }
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.records import AVERAGED, PARENT, Finished, Kind
+from tracker.store.records import AVERAGED, PARENT, READ, Finished, Kind
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -37,6 +37,8 @@ EXPERIMENTS = f"#/experiments?{TRAINING}"  # where all of them are, after the UI
 FIRST = {"attributes.`Run Name`": 190, "runDateAndNestInfo": 130}
 MEMBERS = {
     f"metrics.`{AVERAGED['gt']}`": 90,
+    f"metrics.`{READ['z']}`": 90,
+    f"metrics.`{READ['forgotten']}`": 90,
     f"metrics.`{AVERAGED['test_accuracy']}`": 90,
     "params.`algorithm`": 80,
     "tags.`label`": 60,

@@ -43,7 +43,8 @@ def summed_up(
     than they may; `same_outputs`: weights moved, but none of the mean probabilities by which GT is
     measured. Of the attempts that were run, not of samples that the base model misclassifies: the
     flip rate, the mean and worst percentage points of test accuracy that were lost, and means of
-    what AVERAGED names and of the factors `unlearning_gap`, `forgotten` and `z`.
+    what AVERAGED names and of the factors `unlearning_gap`, `forgotten` and `z`; `verdicts`: how
+    many have the last two.
 
     Args:
         test_accuracy: the base model's. max_loss: percentage points that a flip may cost.
@@ -59,11 +60,12 @@ def summed_up(
         "forgotten_rate": _values(tried, READ["forgotten"]),
         "mean_z": _values(tried, READ["z"]),
     }
-    counts = Counter(member.status for member in members)
+    counts, verdicts = Counter(member.status for member in members), len(means["forgotten_rate"])
     return {
         **{s: float(counts[s]) for s in Status if counts[s] or s not in UNTIL_REFERENCE},
         "damaged": float(len(_damaged(arrived, test_accuracy, max_loss))),
         "same_outputs": float(sum(map(_has_same_outputs, tried))),
+        **({"verdicts": float(verdicts)} if verdicts else {}),
         **{name: fmean(values) for name, values in means.items() if values},
         **({"worst_points_lost": max(lost)} if lost else {}),
     }
@@ -145,7 +147,7 @@ def _has_same_outputs(member: Finished) -> bool:
 
     What left the finite numbers did move, though the weights from before that are kept.
     """
-    if member.status in (Status.UNCHANGED, Status.NON_FINITE):
+    if member.status in (Status.UNCHANGED, Status.NON_FINITE, Status.NOTHING_TO_FORGET):
         return False
     forget, test = (member.metrics.get(READ[n]) for n in ("forget_prob_diff", "test_prob_diff"))
     return forget == 0 and test is not None and 1 - test == 1

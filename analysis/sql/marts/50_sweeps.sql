@@ -3,6 +3,7 @@
 -- samples: how many samples it asked for.
 -- remaining: how many training samples stood for the remaining data in the factors that look at it;
 -- NULL where all did.
+-- until: what ends an attempt: 'flip' or 'reference'.
 -- planned, finished: how many attempts it asked for, and how many of them are there.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.
@@ -24,6 +25,7 @@ select
     r.params['algorithms'] as algorithms, try_cast(r.params['samples'] as bigint) as samples,
     try_cast(r.params['seed'] as bigint) as seed,
     try_cast(r.params['remaining'] as bigint) as remaining,
+    coalesce(r.params['until'], 'flip') as until,
     engine_version_of(r.params['engine_version']) as engine_version,
     precision_of(r.params['precision']) as precision, m.planned, m.finished,
     r.status as sweep_status, r.start_time as started_at, r.experiment_id

@@ -1,11 +1,11 @@
 -- The samples of one sweep that have a GT, over the algorithms that seed_agreement counts: their
 -- place, how sure the base model was of them, and what it took to unlearn them, as means over the
--- attempts. damaged: how many of the flips cost more than $max_loss percentage
--- points of test accuracy.
+-- attempts. arrived: how many came where they were to end; damaged: how many of these cost more
+-- than $max_loss percentage points of test accuracy.
 with attempt as (
     select
         a.sample_id, any_value(a.sample_path) as sample_path, count(*) as attempts,
-        count(*) filter (a.status = 'flipped') as flipped,
+        count(*) filter (has_arrived(a.status)) as arrived,
         count(*) filter (
             ending(a.status, a.test_points_lost, max_loss := $max_loss) = 'damaged'
         ) as damaged,
@@ -22,7 +22,8 @@ with attempt as (
     where a.sweep_id = $sweep and a.gt is not null
     group by a.sample_id
 )
-select o.*, a.* exclude (sample_id)
+select o.*, a.* exclude (sample_id), s.until
 from overall_difficulty($sweep) as o
 join attempt as a on a.sample_id = o.sample_id
+join sweeps as s on s.sweep_id = $sweep
 order by o.from_hardest

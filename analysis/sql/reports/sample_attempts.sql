@@ -14,7 +14,7 @@ with predicted as (
 )
 select
     o.algorithm, o.sample_id, a.sample_path, o.label, o.status, o.steps,
-    o.gt, o.gt_share, o.regime, o.f, o.u,
+    o.gt, o.gt_share, o.regime, o.f, o.u, a.z, a.z_error, a.verdict, a.test_points_lost,
     d.difficulty_rank, d.tied, d.place, d.ordered_by, d.percentile,
     p.predicted_gt, p.predicted_steps, p.predicted_flips, p.predicted_prob_lost,
     p.predicted_points_lost,

@@ -1,7 +1,7 @@
 -- One sweep with its base model.
 select
-    s.sweep_id, s.sweep as name, s.dataset, s.arch, s.samples, s.seed, s.planned, s.finished,
-    s.started_at as start_time, s.experiment_id,
+    s.sweep_id, s.sweep as name, s.dataset, s.arch, s.samples, s.seed, s.until,
+    s.planned, s.finished, s.started_at as start_time, s.experiment_id,
     b.base_run_id, b.base_model as base_name, b.data_source as source, b.data_fingerprint,
     b.train_samples, b.test_samples, b.train_accuracy, b.test_accuracy,
     (select max(a.precision) from attempts as a where a.sweep_id = s.sweep_id) as precision

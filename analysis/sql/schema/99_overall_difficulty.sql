@@ -1,21 +1,20 @@
--- overall_difficulty(in_sweep): one row per sample of a sweep that has a GT, over the algorithms
--- that seed_agreement counts.
+-- overall_difficulty(in_sweep, target := 'gt'): one row per sample of a sweep that has the target,
+-- over the algorithms that count in its ranking.
 -- mean_percentile: the mean over the algorithms of the share of samples that are easier.
 -- tied: how many other samples have the same mean percentile.
+-- target: gt, z or points_lost, see ranking.
 -- mean_place: the mean of `place` (see difficulty), which decides among these.
 -- from_hardest, from_easiest: the position of the sample, from 1, counted from either end.
 -- example: from overall_difficulty('6dc7e1c80c4b4b8ab4c4d3a6f7f0d8a1') order by from_hardest
-create macro overall_difficulty(in_sweep) as table
+create macro overall_difficulty(in_sweep, target := 'gt') as table
 with sample as (
     select
         sample_id, label,
         list_avg(list(percentile order by algorithm)) as mean_percentile,
         round(mean_percentile, 9) as level, -- the same percentiles in another order are a tie
         list_avg(list(place order by algorithm)) as mean_place
-    from difficulty as d
-    semi join seed_agreement as s
-        on s.sweep_id = d.sweep_id and s.algorithm = d.algorithm and s.is_counted
-    where sweep_id = in_sweep
+    from ranking(in_sweep, target)
+    where is_counted
     group by sample_id, label
 )
 select
