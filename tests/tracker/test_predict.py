@@ -244,11 +244,11 @@ def test_what_was_interrupted_goes_on(case: Case, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(forecasts, "BLOCK", 2)
     real, seen, stops = index.forecast, list[int](), [6]
 
-    def forecast(base: BaseModel, algorithm: Algorithm, at: Tensor, most: int | None) -> Forecast:
+    def forecast(base: BaseModel, algorithm: Algorithm, at: Tensor, *how: None) -> Forecast:
         if len(seen) >= stops[0]:
             raise KeyboardInterrupt
         seen.extend(at.tolist())
-        return real(base, algorithm, at, most)
+        return real(base, algorithm, at, *how)
 
     command = ("predict", "--algorithm", "ga", "--workers", 1, *OTHERS)
     monkeypatch.setattr(index, "forecast", forecast)

@@ -27,7 +27,7 @@ from tracker.studies.calibration import Attempted, Floats
 from tracker.studies.predicted import TAG, Prediction, as_file, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import FLIP, Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
@@ -64,12 +64,12 @@ def predict(
     Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
     base = base_run.model
-    refuse_hopeless(base, plan.sample_ids)
+    refuse_hopeless(base, plan.sample_ids, plan.until)
     known = [calibration.attempted(store, base_run, plan, each) for each in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
     with engine.pool(base, Stop()) as pool, bar(sum(map(len, asked))) as progress:
         found = [
-            forecasts(store, base_run, algorithm, ids, pool, progress, most)
+            forecasts(store, base_run, algorithm, ids, pool, progress, most, plan.references)
             for algorithm, ids in zip(plan.algorithms, asked, strict=True)
         ]
     tables, keys = [], list[str]()
@@ -78,7 +78,7 @@ def predict(
         table, bounded, empty = _rows(base, plan, algorithm, ids, values, others)
         tables.append(table)
         keys += others.keys if bounded else ()
-        if np.isnan(values["gt"]).all():
+        if np.isnan(values["steps"]).all():
             say(f"{name}: the index knows nothing of this algorithm")
             continue
         flips = others.outcomes["flips"] if bounded else values["flips"]
@@ -92,21 +92,24 @@ def predict(
             reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
         if reasons:
             say(f"{name}: {'; '.join(reasons)}")
-    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)))
+    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)), plan.until)
     record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
     return replace(predicted, run_id=run_id)
 
 
-def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
-    """Raise HopelessError for a base model of one class, or that gets none of the samples right."""
+def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int], until: str = FLIP) -> None:
+    """Raise HopelessError for a base model of one class, or where no prediction can flip.
+
+    As where it gets none of the samples right.
+    """
     if base.train_logits.shape[1] < 2:
         raise HopelessError(
             "the base model has a single class: no prediction can flip, and nothing be unlearned"
         )
     ids = set(sample_ids)
-    if not ids - misclassified(base):
+    if until == FLIP and not ids - misclassified(base):
         raise HopelessError(
             f"the base model gets none of the {len(ids)} samples right: nothing would be "
             "unlearned, so that there is nothing to predict"
@@ -198,6 +201,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Prediction, most: int | No
             "seed": plan.seed,
             "remaining": plan.remaining_count or "all",
             "calibrated_on": len(predicted.calibrated_on),
+            **({"until": plan.until} if plan.references else {}),
             "without_chance": ",".join(certain) or "none",
             **({} if most is None else {"test_samples": str(most)}),
             **(plan.preset.params if plan.preset else {}),
