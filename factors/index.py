@@ -86,7 +86,7 @@ class Forecast(NamedTuple):
     gt: Tensor
 
 
-NOTHING = Forecast(0.0, 1.0, 0.0, 0.0, 0.0, math.nan)  # of a sample with nothing to forget
+NOTHING = (0.0, 1.0, 0.0, 0.0, 0.0, math.nan)  # the numbers where there is nothing to forget
 
 
 class Course(NamedTuple):

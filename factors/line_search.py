@@ -1,6 +1,7 @@
 """How far the weights go along one direction until the prediction of a sample flips.
 
-Or until the log-odds of its label are at a target. And the part of the test set on which the weights there are evaluated.
+Or until the log-odds of its label are at a target. And the part of the test set on which the
+weights there are evaluated.
 """
 
 from __future__ import annotations

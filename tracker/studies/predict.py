@@ -82,7 +82,7 @@ def predict(
             say(f"{name}: the index knows nothing of this algorithm")
             continue
         flips = others.outcomes["flips"] if bounded else values["flips"]
-        reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)))
+        reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)), plan.until)
         if not bounded:
             reasons.append(
                 f"no intervals: they come from {calibration.FEWEST} attempts or more that are in "
@@ -129,17 +129,18 @@ def only_new(store: Store, plan: Plan) -> Plan:
     return replace(plan, sample_ids=new)
 
 
-def doubts(algorithm: str, dataset: str, flip_rate: float) -> list[str]:
+def doubts(algorithm: str, dataset: str, flip_rate: float, until: str = FLIP) -> list[str]:
     """Where the index is known to fail, of what is so for these: docs/prediction.md says the same.
 
     Args:
-        flip_rate: of attempts, or else as it is forecast.
+        flip_rate: of attempts, or else as it is forecast. until: what ends them.
     """
     with DOUBTED.open(encoding="utf-8", newline="") as file:
         return [
             row["said"]
             for row in csv.DictReader(file)
             if row["algorithm"] in (algorithm, "")
+            and row["until"] in (until, "")
             and dataset not in row["known_on"].split()
             and flip_rate < float(row["flips_below"])
         ]
@@ -155,7 +156,8 @@ def _rows(
 ) -> tuple[pa.Table, list[str], list[str]]:
     """The rows of an algorithm, and of what there are intervals, and empty ones.
 
-    A sample that was attempted already has none: its own attempt may be among the residuals.
+    A sample that was attempted already has none: its own attempt may be among the residuals. Nor
+    has one with nothing to forget: that is certain.
 
     Args:
         ids: of the plan's samples and, after them, of others that the calibration needs.
@@ -176,7 +178,8 @@ def _rows(
     bounded, empty = list[str](), list[str]()
     for quantity in calibration.SCALES:
         half = calibration.reach(values[quantity][others], known.outcomes[quantity], quantity)
-        ends = calibration.interval(values[quantity][:count], half, quantity, algorithm.budget)
+        expected = np.where(values["steps"] == 0, np.nan, values[quantity])[:count]
+        ends = calibration.interval(expected, half, quantity, algorithm.budget)
         if half is not None:
             bounded.append(quantity)
             empty += [quantity] if calibration.is_empty(ends, known.outcomes[quantity]) else []
