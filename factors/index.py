@@ -7,6 +7,9 @@ at theta and their value at the flip; the algorithm's own optimiser takes its st
 number. Where it stops, the test set is passed through the network once. Retain batches are left
 out: at theta their mean gradient is small.
 
+An attempt that ends at given log-odds, as models have that never saw the sample, is followed to
+them instead of to the flip. Its last step is shortened, so that it ends there.
+
 Where a wrong label is drawn at random, the outcome depends on which, so each of at most nine is
 learned, in the algorithm's own few steps without the retain batch, and evaluated on its own part of
 the test set.
@@ -14,12 +17,13 @@ the test set.
 SCRUB begins where its forget loss has no gradient: what the retain batches set in motion grows by a
 factor 1 + lambda a step. The direction is the gradient of CE at SCRUB's temperature, and
 lambda = lr * (slope of its KL at the flip) / (way to the flip), for SGD. The last step ends between
-s and (1 + lambda) s, with s the flip: the index takes the middle.
+s and (1 + lambda) s, with s the flip: the index takes the middle. At a target it ends at s.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -33,8 +37,8 @@ from factors.line_search import (
     HeldOut,
     Stacked,
     along,
+    first_arrivals,
     first_direction,
-    first_flips,
     held_out,
     losses_at,
     moved_logits,
@@ -49,8 +53,8 @@ from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
 from unlearning.engine import unlearn
 from unlearning.execution import vmapped
-from unlearning.losses import cross_entropy, log_odds, log_prob, wide
-from unlearning.outcome import Status
+from unlearning.losses import cross_entropy, log_odds, log_prob, wide, widest
+from unlearning.outcome import ARRIVED, Status
 from unlearning.sampling import forget_samples
 
 VERSION = 1  # to be raised where forecasts come out otherwise than before
@@ -62,14 +66,16 @@ BATCHES = 8  # retain batches that say how far SCRUB's first update goes
 class Forecast(NamedTuple):
     """What is forecast for K samples, (K,) float64 each.
 
-    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere for an
-    algorithm of which nothing is known.
+    NaN where the base model is wrong on a sample that is to flip, or its gradient is zero, and
+    everywhere for an algorithm of which nothing is known.
 
     Attributes:
-        steps: to the flip, or the budget. flips: probability of a flip within the budget.
+        steps: to the end, or the budget. flips: probability of the end within the budget, which is
+            a flip, or log-odds at the target.
         prob_lost: fall of the mean true-label probability on the test set, 1 - U.
         points_lost: fall of the test accuracy, percentage points.
-        forget_prob_diff: F. gt: GT, with lambda = 1 / test samples.
+        forget_prob_diff: F. gt: GT, with lambda = 1 / test samples; NaN too where there is nothing
+            to forget.
     """
 
     steps: Tensor
@@ -80,12 +86,15 @@ class Forecast(NamedTuple):
     gt: Tensor
 
 
+NOTHING = (0.0, 1.0, 0.0, 0.0, 0.0, math.nan)  # the numbers where there is nothing to forget
+
+
 class Course(NamedTuple):
     """One way that K attempts may go, (K,) each.
 
     Attributes:
         direction: d, by parameter, (K, ...) each. end: s at which they stop, at theta + s d.
-        steps: they take. flips: whether the prediction flips, 1 or 0.
+        steps: they take. flips: whether they arrive, at the flip or the target, 1 or 0.
     """
 
     direction: Stacked
@@ -95,7 +104,11 @@ class Course(NamedTuple):
 
 
 def forecast(
-    base: BaseModel, algorithm: Algorithm, positions: Tensor, most: int | None = None
+    base: BaseModel,
+    algorithm: Algorithm,
+    positions: Tensor,
+    most: int | None = None,
+    target: Tensor | None = None,
 ) -> Forecast:
     """What unlearning the samples at `positions` (K,) with the algorithm will come to.
 
@@ -104,6 +117,7 @@ def forecast(
     Args:
         most: test samples, drawn by how sure the base model is of them, see `line_search.drawn`:
             this pass takes most of the time.
+        target: (K,) log-odds of the samples' labels at which they end; at the flip if None.
     """
     follow = _follower(algorithm)
     if follow is None:
@@ -112,20 +126,31 @@ def forecast(
     count = most or TEST_SAMPLES
     size = sum(p.numel() * p.element_size() for p in base.params.values())
     found = []
-    for block in positions.split(max(1, min(BLOCK, GRADIENTS // size))):
-        courses = follow(base, algorithm, block)
+    at_once = max(1, min(BLOCK, GRADIENTS // size))
+    blocks = positions.split(at_once)
+    target = None if target is None else target.to(base.device, widest(base.device))
+    ends = [None] * len(blocks) if target is None else target.split(at_once)
+    for block, end in zip(blocks, ends, strict=True):
+        courses = follow(base, algorithm, block, end)
         parts = min(len(courses), len(base.test_labels), count)  # each on its part of the test set
         outcomes = [
             _outcome(base, block, course, held_out(base, count, k % parts, parts, most is not None))
             for k, course in enumerate(courses)
         ]
-        found.append(torch.stack(outcomes).mean(dim=0))
+        numbers = torch.stack(outcomes).mean(dim=0)
+        if end is not None:
+            odds = log_odds(base.train_logits[block], base.train_labels[block])
+            numbers = numbers.where(odds > end, numbers.new_tensor(NOTHING)[:, None])
+        found.append(numbers)
     return Forecast(*torch.cat(found, dim=1))
 
 
-def _follower(algorithm: Algorithm) -> Callable[[BaseModel, Any, Tensor], list[Course]] | None:
+Follower = Callable[[BaseModel, Any, Tensor, Tensor | None], list[Course]]
+
+
+def _follower(algorithm: Algorithm) -> Follower | None:
     """What follows the attempts of the algorithm, or of what it is derived from."""
-    followers: dict[type[Algorithm], Callable[[BaseModel, Any, Tensor], list[Course]]] = {
+    followers: dict[type[Algorithm], Follower] = {
         GradientAscent: _ascending,
         NegGradPlus: _ascending,
         RandomLabel: _relabelling,
@@ -153,22 +178,26 @@ def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) 
     return torch.stack(numbers)
 
 
-def _ascending(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _ascending(
+    base: BaseModel, algorithm: Stepwise, positions: Tensor, target: Tensor | None
+) -> list[Course]:
     """Gradient ascent on the cross-entropy of the sample."""
     weight = 1 - algorithm.alpha if isinstance(algorithm, NegGradPlus) else 1.0
     gradient = _gradient(base, base.train_inputs[positions], base.train_labels[positions])
     direction = first_direction(algorithm.optimizer, gradient)
-    return [_course(base, algorithm, positions, direction, gradient, gradient, -weight)]
+    return [_course(base, algorithm, positions, target, direction, gradient, gradient, -weight)]
 
 
-def _shrinking(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _shrinking(
+    base: BaseModel, algorithm: Stepwise, positions: Tensor, target: Tensor | None
+) -> list[Course]:
     """Descent on the cross-entropy of the sample under the label that is prepared for it."""
-    targets = _prepared(base, algorithm, positions)["relabel_target"]
+    labels = _prepared(base, algorithm, positions)["relabel_target"]
     own = _gradient(base, base.train_inputs[positions], base.train_labels[positions])
-    gradient = _gradient(base, base.train_inputs[positions], targets)
+    gradient = _gradient(base, base.train_inputs[positions], labels)
     downhill = {name: -g for name, g in gradient.items()}
     direction = first_direction(algorithm.optimizer, downhill)
-    return [_course(base, algorithm, positions, direction, own, gradient, 1.0, targets)]
+    return [_course(base, algorithm, positions, target, direction, own, gradient, 1.0, labels)]
 
 
 class _OneLabel:
@@ -191,41 +220,47 @@ def _with_label(kind: type[RandomLabel], offset: int) -> type[RandomLabel]:
     return type(kind.__name__, (_OneLabel, kind), {"offset": offset})
 
 
-def _relabelling(base: BaseModel, algorithm: RandomLabel, positions: Tensor) -> list[Course]:
+def _relabelling(
+    base: BaseModel, algorithm: RandomLabel, positions: Tensor, target: Tensor | None
+) -> list[Course]:
     """The algorithm's own steps on the cross-entropy of the sample under each wrong label."""
     classes, courses = base.train_logits.shape[1], []
     offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).round().long().tolist()
     settings = algorithm.settings() | {"batch_norm": "frozen"}
     for offset in offsets:
         own = _with_label(type(algorithm), offset)(**settings)  # type: ignore[arg-type] # its own
-        attempt = unlearn(base, own, positions, seed=0)
+        attempt = unlearn(base, own, positions, seed=0, target=target)
         ran = [status is not Status.ALREADY_WRONG for status in attempt.status]
-        flipped = [status is Status.FLIPPED for status in attempt.status]
-        numbers = torch.stack([torch.tensor(ran), attempt.steps, torch.tensor(flipped)])
+        arrived = [status in ARRIVED for status in attempt.status]
+        numbers = torch.stack([torch.tensor(ran), attempt.steps, torch.tensor(arrived)])
         numbers = wide(numbers.to(base.device)).where(numbers[0].bool(), torch.nan)
         direction = {name: p - base.params[name] for name, p in attempt.params.items()}
         courses.append(Course(direction, *numbers))
     return courses
 
 
-def _leaving_the_teacher(base: BaseModel, algorithm: Scrub, positions: Tensor) -> list[Course]:
+def _leaving_the_teacher(
+    base: BaseModel, algorithm: Scrub, positions: Tensor, target: Tensor | None
+) -> list[Course]:
     """SCRUB's ascent on the divergence from the base model."""
     sample = base.train_inputs[positions], base.train_labels[positions]
     own = _gradient(base, *sample)
     gradient = _gradient(base, *sample, temperature=algorithm.temperature)
     direction = first_direction(algorithm.optimizer, gradient)
     if algorithm.optimizer == "adam":
-        return [_course(base, algorithm, positions, direction, own, own, -1.0)]
-    flip = first_flips(base, positions, along(own, direction), direction)
+        return [_course(base, algorithm, positions, target, direction, own, own, -1.0)]
+    arrival = first_arrivals(base, positions, along(own, direction), direction, target)
     hot, before = algorithm.temperature, wide(base.train_logits[positions])
-    change = moved_logits(base, positions, flip, direction) - before
+    change = moved_logits(base, positions, arrival, direction) - before
     pull = torch.softmax((before + change) / hot, dim=1) - torch.softmax(before / hot, dim=1)
-    growth = 1 + algorithm.lr * hot * (pull * change).sum(dim=1) / flip**2  # a step, 1 + lambda
+    uphill = (pull * change).sum(dim=1)
+    growth = 1 + algorithm.lr * hot * uphill / arrival**2  # a step, 1 + lambda
     start = _first_update(base, algorithm, direction)
-    steps = (1 + torch.log(flip / start) / growth.log()).clamp(min=1).ceil()
+    steps = (1 + torch.log(arrival / start) / growth.log()).clamp(min=1).ceil()
     flips = (steps <= algorithm.budget).to(steps.dtype).where(~steps.isnan(), torch.nan)
     reached = start * growth**algorithm.budget
-    end = torch.where(flips == 0, reached, flip * (1 + growth) / 2)
+    arrived = arrival * (1 + growth) / 2 if target is None else arrival
+    end = torch.where(flips == 0, reached, arrived)
     return [Course(direction, end, steps.clamp(max=algorithm.budget), flips)]
 
 
@@ -258,24 +293,26 @@ def _course(
     base: BaseModel,
     algorithm: Stepwise,
     positions: Tensor,
+    target: Tensor | None,
     direction: Stacked,
     own: Stacked,
     gradient: Stacked,
     weight: float,
-    targets: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> Course:
-    """Follow the optimiser along d on weight * CE of the target labels.
+    """Follow the optimiser along d on weight * CE of the labels.
 
     Args:
-        own: gradient of the sample's cross-entropy. gradient: of that of the targets.
-        weight: negative for ascent. targets: (K,); the samples' own labels if None.
+        target: see `forecast`.
+        own: gradient of the sample's cross-entropy. gradient: of that of the labels.
+        weight: negative for ascent. labels: (K,); the samples' own if None.
     """
-    targets = base.train_labels[positions] if targets is None else targets
-    flip = first_flips(base, positions, along(own, direction), direction)
-    odds = log_odds(base.train_logits[positions], targets)
-    odds_there = log_odds(moved_logits(base, positions, flip, direction), targets)
+    labels = base.train_labels[positions] if labels is None else labels
+    arrival = first_arrivals(base, positions, along(own, direction), direction, target)
+    odds = log_odds(base.train_logits[positions], labels)
+    odds_there = log_odds(moved_logits(base, positions, arrival, direction), labels)
     slope = -along(gradient, direction) / torch.sigmoid(-odds)
-    bend = ((odds_there - odds - slope * flip) / flip**2).nan_to_num(0.0)
+    bend = ((odds_there - odds - slope * arrival) / arrival**2).nan_to_num(0.0)
 
     def pull(s: Tensor) -> Tensor:
         """The loss's derivative along the line; none where it would turn back."""
@@ -284,27 +321,29 @@ def _course(
         return -weight * torch.sigmoid(-(odds + slope * s + bend * s**2)) * rise
 
     right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
-    end, steps = _walk(algorithm, pull, along(direction, direction), flip)
-    flips = (end >= flip).to(end.dtype)
-    known = right & ~end.isnan()
+    end, steps = _walk(algorithm, pull, along(direction, direction), arrival)
+    flips = (end >= arrival).to(end.dtype)
+    if target is not None:
+        end = torch.where(flips == 1, arrival, end)
+    known = (right | (target is not None)) & ~end.isnan()
     return Course(direction, *(part.where(known, torch.nan) for part in (end, steps, flips)))
 
 
 def _walk(
-    algorithm: Stepwise, pull: Callable[[Tensor], Tensor], square: Tensor, flip: Tensor
+    algorithm: Stepwise, pull: Callable[[Tensor], Tensor], square: Tensor, arrival: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Where the algorithm's optimiser gets to on the line, and in how many steps: (K,) twice.
 
-    A member ends beyond its flip, as its last step is a whole one.
+    A member ends beyond where it arrives, as its last step is a whole one.
 
     Args:
-        pull: derivative of the loss at s. square: |d|^2, (K,). flip: NaN where there is none.
+        pull: derivative of the loss at s. square: |d|^2, (K,). arrival: NaN where there is none.
     """
-    s = torch.zeros_like(flip)
+    s = torch.zeros_like(arrival)
     optimizer = dataclasses.replace(algorithm, weight_decay=0.0).make_optimizer([s])
     end, steps = torch.zeros_like(s), torch.zeros_like(s)
     for _ in range(algorithm.budget):
-        going = ~(end >= flip)
+        going = ~(end >= arrival)
         if not going.any():
             break
         s.grad = pull(s) / square

@@ -1,6 +1,7 @@
 """How far the weights go along one direction until the prediction of a sample flips.
 
-And the part of the test set on which the weights there are evaluated.
+Or until the log-odds of its label are at a target. And the part of the test set on which the
+weights there are evaluated.
 """
 
 from __future__ import annotations
@@ -27,42 +28,58 @@ Stacked = Mapping[str, Tensor]  # by parameter, (K, ...) each
 
 
 @torch.no_grad()
-def first_flips(base: BaseModel, positions: Tensor, slope: Tensor, direction: Stacked) -> Tensor:
-    """The step s at which the prediction of each sample at theta + s d is no longer its label.
+def first_arrivals(
+    base: BaseModel,
+    positions: Tensor,
+    slope: Tensor,
+    direction: Stacked,
+    target: Tensor | None = None,
+) -> Tensor:
+    """The step s at which each sample is no longer predicted as its label at theta + s d.
 
-    The first-order estimate is doubled until the prediction flips; then the root of the margin is
-    enclosed by the secant method in its Illinois form (Dowell and Jarratt 1971). Of several flips
-    on the way it is the one that is found first, not always the nearest.
+    Or at which the log-odds of its label are at the target. The first-order estimate is doubled
+    until that is so; then the root of the margin, or of log-odds minus target, is enclosed by the
+    secant method in its Illinois form (Dowell and Jarratt 1971). Of several on the way it is the
+    one that is found first, not always the nearest.
 
     Args:
         positions: (K,). direction: d.
         slope: (K,), how fast the cross-entropy of each sample rises along d at theta.
+        target: (K,) log-odds; the flip if None.
 
-    Returns: (K,) float64, from the far side of the flip and at most the tolerance beyond it. NaN
-    where no flip was found, and where the prediction is not the label at theta.
+    Returns: (K,) float64, from the far side of the end and at most the tolerance beyond it. NaN
+    where none was found, and where theta is beyond it.
     """
     labels, logits = base.train_labels[positions], base.train_logits[positions]
-    # The margins at both ends, halved where the method wants the other end to move.
-    at_low = margin(logits, labels)
+
+    def height(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """How far samples are from the end, below zero beyond it, and whether they are beyond."""
+        if target is None:
+            return margin(logits, labels[rows]), logits.argmax(dim=1) != labels[rows]
+        above = log_odds(logits, labels[rows]) - target[rows]
+        return above, above <= 0
+
+    # The heights at both ends, halved where the method wants the other end to move.
+    at_low, is_beyond = height(logits, torch.arange(len(positions), device=positions.device))
     # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
     guess = at_low * torch.sigmoid(-log_odds(logits, labels)) / slope
     low, high, at_high = torch.zeros_like(guess), guess * torch.nan, guess * torch.nan
     last = torch.zeros_like(labels)  # the end that moved last: 1 for `high`, -1 for `low`
-    is_open = (logits.argmax(dim=1) == labels) & (guess > 0) & guess.isfinite()
+    is_open = ~is_beyond & (guess > 0) & guess.isfinite()
     for _ in range(PASSES):
         rows = is_open.nonzero().squeeze(1)
         if not len(rows):
             break
         there = moved_logits(base, positions, guess, direction, rows)
-        flipped, at_guess = there.argmax(dim=1) != labels[rows], margin(there, labels[rows])
-        end = torch.where(flipped, 1, -1)
+        at_guess, is_beyond = height(there, rows)
+        end = torch.where(is_beyond, 1, -1)
         # An end that stays a second time counts half, so that the next guess lies nearer to it.
         weight = torch.where(end == last[rows], 0.5, 1.0)
         last[rows] = end
-        at_low[rows] = torch.where(flipped, weight * at_low[rows], at_guess)
-        at_high[rows] = torch.where(flipped, at_guess, weight * at_high[rows])
-        low[rows] = torch.where(flipped, low[rows], guess[rows])
-        high[rows] = torch.where(flipped, guess[rows], high[rows])
+        at_low[rows] = torch.where(is_beyond, weight * at_low[rows], at_guess)
+        at_high[rows] = torch.where(is_beyond, at_guess, weight * at_high[rows])
+        low[rows] = torch.where(is_beyond, low[rows], guess[rows])
+        high[rows] = torch.where(is_beyond, guess[rows], high[rows])
         near, far = low[rows], high[rows]
         root = (near * at_high[rows] - far * at_low[rows]) / (at_high[rows] - at_low[rows])
         inside = TOLERANCE / 2 * far  # of the bracket

@@ -11,8 +11,8 @@ from factors.line_search import (
     DIRECTIONS,
     Stacked,
     along,
+    first_arrivals,
     first_direction,
-    first_flips,
     held_out,
     losses_at,
     moved_logits,
@@ -42,7 +42,7 @@ def probe(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
         }
         for name in ("adam", "sgd"):
             direction = first_direction(name, gradient)
-            steps = first_flips(base, some, along(gradient, direction), direction)
+            steps = first_arrivals(base, some, along(gradient, direction), direction)
             found[f"flip_probe_step_{name}"] = steps
             # This pass takes most of the family's time.
             found[f"flip_probe_damage_{name}"] = losses_at(base, tests, steps, direction)[0]

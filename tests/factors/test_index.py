@@ -19,6 +19,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.hyperparameters import Setting
+from unlearning.losses import log_odds, wide
 from unlearning.outcome import Status
 
 
@@ -33,6 +34,14 @@ def linear(weight: float = 4.0) -> BaseModel:
 def numbers(found: Forecast) -> Tensor:
     """The six of K samples, (6, K)."""
     return torch.stack([*found])
+
+
+NOTHING_LOST = torch.tensor([1.0, 0.0, 0.0, 0.0, torch.nan])[:, None]  # all but the steps
+
+
+def odds_of(base: BaseModel, positions: Tensor) -> Tensor:
+    """The log-odds of the samples' labels, (K,)."""
+    return log_odds(base.train_logits[positions], base.train_labels[positions])
 
 
 @pytest.mark.parametrize(
@@ -60,6 +69,52 @@ def test_a_linear_model_goes_along_the_line(name: str, settings: dict[str, Setti
     assert found.points_lost.item() == (100 if found.flips.item() else 0)
     gt = post_values(chunk, [OUTCOME])["gt"]
     assert found.gt.item() == pytest.approx(gt.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "arrives"),
+    [
+        ("ga", {"optimizer": "adam", "lr": 0.15}, 1),
+        ("ga", {"optimizer": "sgd", "lr": 2.0}, 1),
+        ("ga", {"optimizer": "adam", "lr": 0.15, "max_steps": 3}, 0),
+        ("boundary_shrink", {"optimizer": "adam", "lr": 0.15}, 1),
+    ],
+)
+def test_a_linear_model_is_followed_to_a_target(
+    name: str, settings: dict[str, Setting], arrives: int
+) -> None:
+    base, first, chosen = linear(), torch.tensor([0]), algorithm(name, **settings)
+    target = odds_of(base, first) - 3  # 4 - 3, where the prediction is still right
+    attempt = unlearn(base, chosen, first, seed=0, target=target)
+    chunk = evaluate(base, first, attempt, base.some(None))
+    found = forecast(base, chosen, first, target=target)
+    assert found.steps.item() == attempt.steps.item()
+    assert found.flips.item() == (attempt.status[0] is Status.AT_REFERENCE) == arrives
+    assert found.prob_lost.item() == pytest.approx(chunk.test_prob_diff.item(), rel=5e-3)
+    assert found.forget_prob_diff.item() == pytest.approx(chunk.forget_prob_diff.item(), rel=5e-3)
+    assert found.points_lost.item() == 0
+
+
+@pytest.mark.parametrize("below", [0.5, 2.0, 6.0, 14.0])
+def test_gradient_ascent_follows_the_oracle_to_a_target(
+    below: float, base64: BaseModel, positions: Tensor
+) -> None:
+    some = positions[:4]  # of the first one the base model is wrong
+    odds = odds_of(base64, some)
+    found = forecast(base64, algorithm("ga", lr=3e-4), some, target=odds - below)
+    for k, position in enumerate(some.tolist()):
+        image, label = base64.train_inputs[position], int(base64.train_labels[position])
+        goal = float(odds[k]) - below
+        walked = oracle.adam_ascent(base64.network, image, label, 3e-4, 20, goal)
+        assert found.steps[k].item() == walked.steps
+        signs = probe.adam_direction(base64.network, image, label)
+        moved = probe.moved(base64.network, signs, walked.end)
+        before = probe.log_prob(base64.network, image, label)
+        expected = torch.tensor([before, probe.log_prob(moved, image, label)]).double().exp()
+        fall = (expected[0] - expected[1]).item()
+        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-2)
+        if found.flips[k]:
+            assert oracle.log_odds(moved, image, label) == pytest.approx(goal, abs=1e-6)
 
 
 def test_gradient_ascent_follows_the_oracle(base64: BaseModel, positions: Tensor) -> None:
@@ -93,12 +148,51 @@ def test_scrub_ends_in_the_middle_of_its_last_step(base64: BaseModel, positions:
         assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-3)
 
 
+def test_scrub_ends_at_a_target(base64: BaseModel, positions: Tensor) -> None:
+    settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0}
+    some = positions[:3]
+    target = odds_of(base64, some) - 2
+    found = forecast(base64, algorithm("scrub", **settings), some, target=target)
+    before = base64.train_logits[some].softmax(dim=1)
+    before = before[torch.arange(3), base64.train_labels[some]]
+    torch.testing.assert_close(found.forget_prob_diff, before - target.sigmoid(), rtol=1e-2, atol=0)
+    assert found.flips.tolist() == [1, 1, 1]
+    for k, position in enumerate(some.tolist()):
+        image, label = base64.train_inputs[position], int(base64.train_labels[position])
+        direction = oracle.hot_direction(base64.network, image, label, 8.0)
+        to = oracle.step_to(base64.network, direction, image, label, float(target[k]))
+        lost = oracle.prob_lost(
+            base64.network, direction, to, base64.test_inputs, base64.test_labels
+        )
+        assert found.prob_lost[k].item() == pytest.approx(lost, rel=1e-2)
+
+
 def test_the_index_ranks_attempts_as_they_come_out(base: BaseModel, positions: Tensor) -> None:
     chosen = algorithm("ga", lr=3e-4)
     chunk = evaluate(base, positions, unlearn(base, chosen, positions, 0), base.some(100))
     measured = post_values(chunk, [OUTCOME])["gt"][1:]
     found = forecast(base, chosen, positions).gt[1:]
     assert scipy.stats.spearmanr(measured, found).statistic > 0.95
+
+
+def test_it_ranks_attempts_that_end_at_a_target(base: BaseModel, positions: Tensor) -> None:
+    chosen, target = algorithm("ga"), 0.6 * odds_of(base, positions)
+    attempt = unlearn(base, chosen, positions, 0, target=target)
+    chunk = evaluate(base, positions, attempt, base.some(100))
+    found = forecast(base, chosen, positions, target=target)
+    ranks = scipy.stats.spearmanr(found.prob_lost, chunk.test_prob_diff)
+    assert ranks.statistic > 0.95
+    assert scipy.stats.spearmanr(found.steps, attempt.steps).statistic > 0.95
+
+
+def test_what_is_there_already_takes_no_step(base64: BaseModel, positions: Tensor) -> None:
+    odds = odds_of(base64, positions[:3])
+    target = odds + torch.tensor([1.0, 0.0, -1.0])
+    for name in ("ga", "boundary_shrink", "salun", "scrub"):
+        steps, *found = forecast(base64, algorithm(name), positions[:3], target=target)
+        assert (steps > 0).tolist() == [False, False, True]
+        still = torch.stack(found)[:, :2]
+        torch.testing.assert_close(still, wide(NOTHING_LOST).expand(-1, 2), equal_nan=True)
 
 
 def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tensor) -> None:
@@ -112,12 +206,14 @@ def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tens
     assert differs[1:].all()
 
 
-def test_with_two_classes_there_is_one_wrong_label() -> None:
+@pytest.mark.parametrize("target", [None, torch.tensor([1.0])])
+def test_with_two_classes_there_is_one_wrong_label(target: Tensor | None) -> None:
     settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 0.1}
     only, first = algorithm("boundary_shrink", **settings), torch.tensor([0])
-    expected = forecast(linear(), only, first)
-    found = forecast(linear(), algorithm("random_label", **settings), first)
-    torch.testing.assert_close(numbers(found), numbers(expected))
+    expected = forecast(linear(), only, first, target=target)
+    found = forecast(linear(), algorithm("random_label", **settings), first, target=target)
+    near = 1e-7 if target is None else 5e-3
+    torch.testing.assert_close(numbers(found), numbers(expected), rtol=near, atol=near / 1e3)
     # All gradients are equally large, so that half of them are none above the rest.
     stays = forecast(linear(), algorithm("salun", **settings), first)
     assert (stays.flips.item(), stays.prob_lost.item()) == (0, 0)
@@ -127,12 +223,18 @@ def test_with_two_classes_there_is_one_wrong_label() -> None:
 def test_a_sample_is_forecast_alike_alone_and_in_company(
     name: str, base64: BaseModel, positions: Tensor
 ) -> None:
-    chosen = algorithm(name)
+    chosen, some = algorithm(name), positions[:3].split(1)
     together = forecast(base64, chosen, positions[:3])
-    alone = [numbers(forecast(base64, chosen, positions[k : k + 1])) for k in range(3)]
+    alone = [numbers(forecast(base64, chosen, one)) for one in some]
     torch.testing.assert_close(numbers(together), torch.cat(alone, dim=1), equal_nan=True)
     assert numbers(together)[:, 0].isnan().all()  # the base model is wrong on it
     assert numbers(together)[:, 1:].isfinite().all()
+    target = odds_of(base64, positions[:2]) - 1
+    together = forecast(base64, chosen, positions[:2], target=target)
+    ends = zip(some, target.split(1), strict=False)
+    alone = [numbers(forecast(base64, chosen, one, target=end)) for one, end in ends]
+    torch.testing.assert_close(numbers(together), torch.cat(alone, dim=1))
+    assert numbers(together).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ft", "ft_l1", "influence", "retrain", "ssd"])

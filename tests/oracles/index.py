@@ -25,11 +25,52 @@ def log_odds(model: nn.Module, image: Tensor, label: int) -> float:
     return log_p - math.log(-math.expm1(log_p))
 
 
-def adam_ascent(model: nn.Module, image: Tensor, label: int, lr: float, budget: int) -> Walked:
-    """Gradient ascent by Adam along the sign of the gradient, on a parabola of the log-odds."""
+def step_to(
+    model: nn.Module, direction: Direction, image: Tensor, label: int, target: float
+) -> float:
+    """Doubled from a tiny step until the log-odds of the label are at the target, then bisected.
+
+    0 where they are at theta; infinite if never.
+    """
+
+    def arrived(step: float) -> bool:
+        return log_odds(probe.moved(model, direction, step), image, label) <= target
+
+    if arrived(0.0):
+        return 0.0
+    high = 2.0**-30
+    while not arrived(high):
+        high *= 2
+        if high > 2.0**30:
+            return math.inf
+    low = high / 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if arrived(middle) else (middle, high)
+    return high
+
+
+def adam_ascent(
+    model: nn.Module,
+    image: Tensor,
+    label: int,
+    lr: float,
+    budget: int,
+    target: float | None = None,
+) -> Walked:
+    """Gradient ascent by Adam along the sign of the gradient, on a parabola of the log-odds.
+
+    It ends beyond the flip or, where there is a target, at the first step that brings the log-odds
+    there, cut off where they are at the target.
+    """
     gradient = probe.gradient(model, image, label)
     direction = [part.sign() for part in gradient]
-    flip = probe.flip_step(model, direction, image, label)
+    if target is None:
+        flip = probe.flip_step(model, direction, image, label)
+    else:
+        flip = step_to(model, direction, image, label, target)
+        if flip == 0:
+            return Walked(0.0, 0)
     start = log_odds(probe.moved(model, direction, 0.0), image, label)
     there = log_odds(probe.moved(model, direction, flip), image, label)
     of_loss = sum(float(part.abs().sum()) for part in gradient)
@@ -44,7 +85,7 @@ def adam_ascent(model: nn.Module, image: Tensor, label: int, lr: float, budget: 
         root = math.sqrt(second / (1 - 0.999**step))
         s -= lr * first / (1 - 0.9**step) / (root + 1e-8)
         if s >= flip:
-            break
+            return Walked(s if target is None else flip, step)
     return Walked(s, step)
 
 
@@ -71,3 +112,12 @@ def hot_direction(model: nn.Module, image: Tensor, label: int, t: float) -> Dire
     parts = torch.autograd.grad(loss, list(plain.parameters()))
     length = math.sqrt(sum(float((part**2).sum()) for part in parts))
     return [part / length for part in parts]
+
+
+def prob_lost(
+    model: nn.Module, direction: Direction, step: float, images: Tensor, labels: Tensor
+) -> float:
+    """The fall of the mean probability of the labels at theta + step * direction."""
+    moved = probe.moved(model, direction, step)
+    before = probe.true_label_prob(model, images, labels)
+    return before - probe.true_label_prob(moved, images, labels)

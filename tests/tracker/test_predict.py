@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.tracker.conftest import (
     own_copy,
 )
 from tests.tracker.test_readme import ROOT
-from tracker.base import base_models
+from tracker.base import base_models, references
 from tracker.base import beforehand as forecasts
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
@@ -42,6 +43,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
+from unlearning.references import References
 
 Rows = list[dict[str, Any]]
 CPU = torch.device("cpu")
@@ -189,13 +191,16 @@ def test_where_the_index_is_known_to_fail(
     found = predict.doubts(algorithm, dataset, flip_rate)
     assert len(found) == len(said)
     assert all(word in reason for word, reason in zip(said, found, strict=True))
+    of_way = predict.doubts(algorithm, dataset, flip_rate, "reference")
+    assert len(of_way) == len([word for word in said if word != "90%"])
+    assert not {*of_way} & {*found} or algorithm == "salun"
 
 
 def test_the_docs_say_where_the_index_is_known_to_fail() -> None:
     page = " ".join((ROOT / "docs" / "prediction.md").read_text("utf-8").split())
     with predict.DOUBTED.open(encoding="utf-8", newline="") as file:
         reasons = [row["said"] for row in csv.DictReader(file)]
-    assert len(reasons) == page.count("the index is known to fail") == 3
+    assert len(reasons) == page.count("the index is known to fail") == 4
     assert all(f"- {reason}" in page for reason in reasons)
 
 
@@ -244,11 +249,11 @@ def test_what_was_interrupted_goes_on(case: Case, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(forecasts, "BLOCK", 2)
     real, seen, stops = index.forecast, list[int](), [6]
 
-    def forecast(base: BaseModel, algorithm: Algorithm, at: Tensor, most: int | None) -> Forecast:
+    def forecast(base: BaseModel, algorithm: Algorithm, at: Tensor, *how: None) -> Forecast:
         if len(seen) >= stops[0]:
             raise KeyboardInterrupt
         seen.extend(at.tolist())
-        return real(base, algorithm, at, most)
+        return real(base, algorithm, at, *how)
 
     command = ("predict", "--algorithm", "ga", "--workers", 1, *OTHERS)
     monkeypatch.setattr(index, "forecast", forecast)
@@ -272,6 +277,79 @@ def test_a_lost_file_is_a_problem_and_the_warehouse_lets_go_of_its_rows(case: Ca
     deep = case.call("load", "--deep")
     assert (deep.code, "damaged" in deep.err) == (1, True)
     assert case.rows("sql", "from predictions") == []
+
+
+@pytest.fixture
+def referenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reference models that are less sure of what they never saw, made up."""
+
+    def read(store: Store, run: Run, ids: Sequence[int]) -> References:
+        draw = torch.Generator().manual_seed(0)
+        seen = (torch.arange(len(ids)) + torch.arange(8)[:, None]) % 4 > 0
+        level = torch.randn(8, len(ids), generator=draw, dtype=torch.float64) + 4
+        tests = torch.randn(8, 797, generator=draw, dtype=torch.float64) + 6
+        right = torch.ones_like(seen)
+        return References(
+            tuple(ids), seen, level + seen.double(), right, tests, right[:, 0].double()
+        )
+
+    monkeypatch.setattr(references, "read", read)
+
+
+@pytest.mark.usefixtures("referenced")
+def test_until_the_reference(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("--algorithm", "ga", "--samples", 40, "--seed", 5)
+    assert case.call("sweep", *chosen).code == 0  # to the flip: it has nothing to do with these
+    until = (*chosen, "--until", "reference")
+    rows = case.rows("predict", *until)
+    expect_until_reference(case, rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "forecast", None)  # nothing is computed
+        assert case.rows("predict", *until) == rows
+    (run,) = case.predictions()
+    assert run.data.params["until"] == "reference"
+    sweep = case.call("sweep", *until).id
+    assert case.call("load").code == 0
+    scores = {row["target"]: row for row in case.rows("predict", "--score", sweep)}
+    query = "select * exclude (key) from predictions join runs using (key)"
+    pairs = case.rows("sql", f"{query} where parent_run_id = '{sweep}'")
+    still = [row for row in pairs if row["status"] == "nothing_to_forget"]
+    ended = [row for row in pairs if row["status"] == "at_reference"]
+    assert len(pairs) == len(still) + len(ended) == 40
+    assert {(row["predicted_steps"], row["predicted_flips"]) for row in still} == {(0, 1)}
+    assert {(row["n"], row["refused"]) for row in scores.values()} == {(len(ended), None)}
+    assert (scores["flips"]["brier"], scores["prob_lost"]["rho"] > 0.9) == (0, True)
+    ranks = {row["sample_id"]: row["predicted_rank"] for row in pairs}
+    lost = {row["sample_id"]: row["points_lost"] for row in rows}
+    assert ranks == {i: 1 + sum(other > own for other in lost.values()) for i, own in lost.items()}
+
+
+def expect_until_reference(case: Case, rows: Rows) -> None:
+    """That rows of `ga` are what the index says of the way to the reference, most lost first."""
+    base = base_models.load(open_store(case.store), case.done.model, CPU).model
+    algorithm = algorithms.get("ga").from_text(presets.load("digits")["ga"])
+    positions = base.dataset.train.positions([row["sample_id"] for row in rows])
+    forecast = index.forecast(base, algorithm, positions, target=base.targets(positions))
+    for name in FORECAST:
+        found = np.array([row[name] for row in rows], dtype=float)  # None becomes NaN
+        np.testing.assert_allclose(found, getattr(forecast, name), rtol=1e-6, atol=1e-12)
+    lost = [row["points_lost"] for row in rows]
+    assert lost == sorted(lost, reverse=True)
+
+
+@pytest.mark.usefixtures("referenced")
+def test_intervals_come_from_attempts_that_ended_alike(case: Case) -> None:
+    chosen = ("--algorithm", "ga", "--seed", 5, "--samples")
+    for ends in ((), ("--until", "reference")):
+        assert case.call("sweep", *chosen, 40, *ends).code == 0
+        known = case.rows("predict", *chosen, 48, *ends)
+        fresh = [row for row in known if row["steps_low"] is not None]
+        assert 1 <= len(fresh) <= 8
+        for row in fresh:
+            low, high = row["steps_low"], row["steps_high"]
+            assert low <= row["steps"] <= high
+        other = ("--until", "reference") if not ends else ("--until", "flip", "--seed", 6)
+        assert all(r["gt_low"] is None for r in case.rows("predict", *chosen, 48, *other))
 
 
 def planned(store: Store, done: Done) -> tuple[base_models.BaseRun, Plan]:

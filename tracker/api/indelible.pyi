@@ -382,7 +382,8 @@ class Store:
         within the budget, the probability and the points of accuracy that the test set loses,
         and GT (the ground-truth difficulty score); rank 1 has the lowest GT of the samples that
         are predicted together. Options are those of 'indelible sweep': a prediction is of the
-        attempts that a sweep with the same ones makes.
+        attempts that a sweep with the same ones makes. Until the reference, a flip is that they
+        arrive there, and rank 1 loses the most points.
 
         Each prediction, one for each seed, becomes an MLflow run, with the time and the hashes
         of model, data and formula. Intervals (90%) come from attempts on other samples with the

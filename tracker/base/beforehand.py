@@ -98,6 +98,7 @@ def forecasts(
     pool: Pool,
     progress: Progress = lambda samples, doing: None,
     most: int | None = None,
+    references: str | None = None,
 ) -> dict[str, Tensor]:
     """What the index says of these samples: by the names in FORECAST, (samples,) float64.
 
@@ -107,16 +108,19 @@ def forecasts(
     Args:
         pool: computes. progress: is told how many samples were just done, and for which algorithm.
         most: test samples that the index looks at; as many as it does by itself if None.
+        references: the digest of the reference models, if they say where attempts end; else, at
+            the flip, None.
     """
     name, brought = algorithm.name, algorithms.provider(algorithm.name)
     parts = (formula(), base_run.precision, name, algorithm.settings())
-    fewer = () if most is None else (most,)
-    version = sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
+    others = [other for other in (most, references) if other is not None]
+    version = sha256_of(*parts, str(brought) if brought else None, *others)[:16]
 
     def compute(base: BaseModel, ids: list[int]) -> Table:
         positions = base.dataset.train.positions(ids).to(base.device)
+        target = None if references is None else base.targets(positions)
         with algorithms.REGISTRY.by(name):
-            found = index.forecast(base, algorithm, positions, most)
+            found = index.forecast(base, algorithm, positions, most, target)
         return {each: getattr(found, each).cpu().double() for each in FORECAST}
 
     asked = {f"{INDEX}{name}": Question(FORECAST, lambda ids: version, compute)}

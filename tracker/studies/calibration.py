@@ -21,10 +21,10 @@ from tracker.store.write import Store
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm
-from unlearning.outcome import Status
+from unlearning.outcome import ARRIVED, Status
 
 MOST = 1000  # samples of a base model whose attempts give residuals
-UNMEASURED = (Status.ALREADY_WRONG, Status.NON_FINITE)
+UNMEASURED = (Status.ALREADY_WRONG, Status.NOTHING_TO_FORGET, Status.NON_FINITE)
 LEVEL = 0.9  # of the intervals
 FEWEST = 20  # residuals that give an interval
 NEARLY = 0.9  # of the range of attempts: an interval that spans as much says nothing
@@ -46,7 +46,8 @@ class Attempted:
 
     Attributes:
         keys, sample_ids: of the attempts.
-        outcomes: `steps`, `prob_lost`, `points_lost`, `gt`, and whether each `flips`, (n,) each.
+        outcomes: `steps`, `prob_lost`, `points_lost`, `gt`, and whether each `flips`, or arrives
+            where it is to end, (n,) each.
         samples: all that were attempted, these and more.
     """
 
@@ -60,7 +61,7 @@ def attempted(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm)
     """What is in the store of an algorithm, done as the plan wants it.
 
     Of more than MOST samples some are drawn. A member that came to nothing is left out: its base
-    model was wrong, or a step was not finite.
+    model was wrong, there was nothing to forget, or a step was not finite.
     """
     members = store.finished_members([plan.digest(algorithm)])
     sample_of = {key: int(key.rpartition("-")[2]) for key in members}
@@ -78,7 +79,7 @@ def attempted(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm)
         "prob_lost": measured(READ["test_prob_diff"]),
         "points_lost": 100 * (base_run.test_accuracy - test_accuracy),
         "gt": measured(AVERAGED["gt"]),
-        "flips": np.array([float(members[key].status == Status.FLIPPED) for key in keys]),
+        "flips": np.array([float(members[key].status in ARRIVED) for key in keys]),
     }
     ids = [sample_of[key] for key in keys]
     return Attempted(keys, ids, outcomes, frozenset(sample_of.values()))

@@ -27,7 +27,7 @@ from tracker.studies.calibration import Attempted, Floats
 from tracker.studies.predicted import TAG, Prediction, as_file, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import FLIP, Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
@@ -64,12 +64,12 @@ def predict(
     Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
     base = base_run.model
-    refuse_hopeless(base, plan.sample_ids)
+    refuse_hopeless(base, plan.sample_ids, plan.until)
     known = [calibration.attempted(store, base_run, plan, each) for each in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
     with engine.pool(base, Stop()) as pool, bar(sum(map(len, asked))) as progress:
         found = [
-            forecasts(store, base_run, algorithm, ids, pool, progress, most)
+            forecasts(store, base_run, algorithm, ids, pool, progress, most, plan.references)
             for algorithm, ids in zip(plan.algorithms, asked, strict=True)
         ]
     tables, keys = [], list[str]()
@@ -78,11 +78,11 @@ def predict(
         table, bounded, empty = _rows(base, plan, algorithm, ids, values, others)
         tables.append(table)
         keys += others.keys if bounded else ()
-        if np.isnan(values["gt"]).all():
+        if np.isnan(values["steps"]).all():
             say(f"{name}: the index knows nothing of this algorithm")
             continue
         flips = others.outcomes["flips"] if bounded else values["flips"]
-        reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)))
+        reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)), plan.until)
         if not bounded:
             reasons.append(
                 f"no intervals: they come from {calibration.FEWEST} attempts or more that are in "
@@ -92,21 +92,24 @@ def predict(
             reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
         if reasons:
             say(f"{name}: {'; '.join(reasons)}")
-    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)))
+    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)), plan.until)
     record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
     return replace(predicted, run_id=run_id)
 
 
-def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
-    """Raise HopelessError for a base model of one class, or that gets none of the samples right."""
+def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int], until: str = FLIP) -> None:
+    """Raise HopelessError for a base model of one class, or where no prediction can flip.
+
+    As where it gets none of the samples right.
+    """
     if base.train_logits.shape[1] < 2:
         raise HopelessError(
             "the base model has a single class: no prediction can flip, and nothing be unlearned"
         )
     ids = set(sample_ids)
-    if not ids - misclassified(base):
+    if until == FLIP and not ids - misclassified(base):
         raise HopelessError(
             f"the base model gets none of the {len(ids)} samples right: nothing would be "
             "unlearned, so that there is nothing to predict"
@@ -126,17 +129,18 @@ def only_new(store: Store, plan: Plan) -> Plan:
     return replace(plan, sample_ids=new)
 
 
-def doubts(algorithm: str, dataset: str, flip_rate: float) -> list[str]:
+def doubts(algorithm: str, dataset: str, flip_rate: float, until: str = FLIP) -> list[str]:
     """Where the index is known to fail, of what is so for these: docs/prediction.md says the same.
 
     Args:
-        flip_rate: of attempts, or else as it is forecast.
+        flip_rate: of attempts, or else as it is forecast. until: what ends them.
     """
     with DOUBTED.open(encoding="utf-8", newline="") as file:
         return [
             row["said"]
             for row in csv.DictReader(file)
             if row["algorithm"] in (algorithm, "")
+            and row["until"] in (until, "")
             and dataset not in row["known_on"].split()
             and flip_rate < float(row["flips_below"])
         ]
@@ -152,7 +156,8 @@ def _rows(
 ) -> tuple[pa.Table, list[str], list[str]]:
     """The rows of an algorithm, and of what there are intervals, and empty ones.
 
-    A sample that was attempted already has none: its own attempt may be among the residuals.
+    A sample that was attempted already has none: its own attempt may be among the residuals. Nor
+    has one with nothing to forget: that is certain.
 
     Args:
         ids: of the plan's samples and, after them, of others that the calibration needs.
@@ -173,7 +178,8 @@ def _rows(
     bounded, empty = list[str](), list[str]()
     for quantity in calibration.SCALES:
         half = calibration.reach(values[quantity][others], known.outcomes[quantity], quantity)
-        ends = calibration.interval(values[quantity][:count], half, quantity, algorithm.budget)
+        expected = np.where(values["steps"] == 0, np.nan, values[quantity])[:count]
+        ends = calibration.interval(expected, half, quantity, algorithm.budget)
         if half is not None:
             bounded.append(quantity)
             empty += [quantity] if calibration.is_empty(ends, known.outcomes[quantity]) else []
@@ -198,6 +204,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Prediction, most: int | No
             "seed": plan.seed,
             "remaining": plan.remaining_count or "all",
             "calibrated_on": len(predicted.calibrated_on),
+            **({"until": plan.until} if plan.references else {}),
             "without_chance": ",".join(certain) or "none",
             **({} if most is None else {"test_samples": str(most)}),
             **(plan.preset.params if plan.preset else {}),

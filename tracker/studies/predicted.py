@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.warehouse import STAGING
 from tracker.store.files import Artifacts
+from tracker.sweep.plan import FLIP
 
 TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
 CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON
@@ -28,11 +29,13 @@ class Prediction:
         run_id: of its run.
         rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
         calibrated_on: keys of the attempts that gave the intervals.
+        until: what ends the attempts: FLIP or REFERENCE.
     """
 
     run_id: str
     rows: pa.Table
     calibrated_on: tuple[str, ...] = ()
+    until: str = FLIP
 
     @property
     def spoilt(self) -> int:
@@ -46,12 +49,14 @@ class Prediction:
     def ranked(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each algorithm, by its name, the hardest first, with their rank.
 
-        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
+        Rank 1 has the lowest GT or, of attempts until the reference, the most points lost; ties
+        get their average rank, and those without the number come last.
         """
         rows, found = self.rows.drop_columns(["attempted"]), {}
         for name in pc.unique(rows["algorithm"]).to_pylist():
             own = rows.filter(pc.equal(rows["algorithm"], name))
-            rank = pa.array(own["gt"].to_pandas().rank(), pa.float64(), from_pandas=True)
+            easier = own["gt"] if self.until == FLIP else pc.negate(own["points_lost"])
+            rank = pa.array(easier.to_pandas().rank(), pa.float64(), from_pandas=True)
             by_rank = [("rank", "ascending"), ("sample_id", "ascending")]
             found[name] = own.add_column(1, "rank", rank).sort_by(by_rank).to_pylist()
         return found

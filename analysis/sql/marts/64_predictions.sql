@@ -1,12 +1,14 @@
 -- predictions: one row per prediction run, algorithm and sample: what was predicted of an attempt
 -- before it, and when. NULL is what cannot be said. The columns that end in _low and _high are the
--- 90% interval, split-conformal; NULL where fewer than 20 attempts on other samples were there.
+-- 90% interval, split-conformal; NULL where fewer than 20 attempts on other samples were there, and
+-- where there is nothing to forget, which is certain.
 -- prediction: the name of the run.
--- predicted_rank: 1 is the lowest predicted GT of the run's samples; ties share the lowest of
--- their ranks.
+-- predicted_rank: 1 is the lowest predicted GT of the run's samples or, of attempts until the
+-- reference, the most points_lost; ties share the lowest of their ranks.
 -- predicted_steps, predicted_steps_low, predicted_steps_high: optimiser steps, as steps in
 -- attempts.
--- predicted_flips: the probability that the prediction flips within the budget.
+-- predicted_flips: the probability that the prediction flips within the budget or, of attempts
+-- until the reference, that they arrive there.
 -- predicted_prob_lost, predicted_prob_lost_low, predicted_prob_lost_high: 1 - U, the fall of the
 -- mean probability of the true label on the test set.
 -- predicted_points_lost, predicted_points_lost_low, predicted_points_lost_high: of test accuracy,
@@ -40,6 +42,8 @@ select
     p.run_id as prediction_id, r.name as prediction, r.params['base_run_id'] as base_run_id,
     p.algorithm, p.sample_id, p.label,
     case
+        when r.params['until'] = 'reference' and p.points_lost is not null
+            then rank() over (partition by p.run_id, p.algorithm order by -p.points_lost)
         when p.gt is not null
             then rank() over (partition by p.run_id, p.algorithm order by p.gt nulls last)
     end as predicted_rank,

@@ -8,7 +8,8 @@
 -- precision_1, precision_5, precision_10: which share of the 1%, 5% and 10% of samples that were
 -- predicted to be the hardest (lowest GT, most steps or damage) are among as many that were; ties
 -- across the border share its places. NULL of flips.
--- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950).
+-- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950). Of attempts until
+-- the reference those count as flipped that arrive there.
 -- brier_of_rate: what the share that flipped would have had, said of every sample.
 -- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
 -- intervals: how many attempts had an interval.
@@ -21,7 +22,7 @@ create table prediction_scores as
 with spread as (
     select
         p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.made_at, s.base_run_id,
-        o.status = 'flipped' as flipped, p.attempted_before, p.calibrated_on_it,
+        o.status in ('flipped', 'at_reference') as flipped, p.attempted_before, p.calibrated_on_it,
         o.gt is not null as has_gt, p.first_attempted_at,
         unnest([
             {
@@ -45,7 +46,8 @@ with spread as (
             },
             {
                 target: 'flips', predicted: p.predicted_flips,
-                measured: (o.status in ('flipped', 'rewound'))::int::double, harder: 1,
+                measured: (o.status in ('flipped', 'rewound', 'at_reference'))::int::double,
+                harder: 1,
                 low: null::double, high: null::double
             }
         ]) as of_target

@@ -4,13 +4,13 @@
 -- low, high: the bin, a tenth: from low up to below high; the last has 1 too.
 -- n: how many attempts are in it.
 -- predicted: the mean of their predicted probabilities.
--- flip_rate: the share of them that flipped.
+-- flip_rate: the share of them that flipped or, of attempts until the reference, arrived there.
 -- example: select low, n, predicted, flip_rate from flip_calibration where algorithm = 'scrub'
 create table flip_calibration as
 with pair as (
     select
         p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.predicted_flips as flips,
-        o.status in ('flipped', 'rewound') as flipped,
+        o.status in ('flipped', 'rewound', 'at_reference') as flipped,
         least(9, floor(10 * p.predicted_flips))::bigint as bin
     from predictions as p
     join runs as r on r.key = p.key
