@@ -27,18 +27,17 @@ SEED = 2**20  # of the batches: not a sweep's, whose attempts have just been sho
 
 
 def relearning(chunk: Chunk) -> dict[str, Tensor]:
-    """Steps from the unlearned weights, NaN where there are no reference models."""
-    wanted = midpoints(chunk.base, chunk.positions)
-    rows = (chunk.ran & ~wanted.isnan()).nonzero().squeeze(1)
+    """Steps from the unlearned weights, NaN where the sample was not known before either."""
+    base, execution = chunk.base, by_device(chunk.base.device)
+    wanted = midpoints(base, chunk.positions)
     steps, known = torch.full_like(wanted, torch.nan), torch.full_like(wanted, torch.nan)
-    execution = by_device(chunk.base.device)
-    # Those that are executed one by one end one by one, too.
-    for some in rows.split(len(rows) or 1 if execution is Execution.STACKED else 1):
-        weights = {
-            name: stacked[some]
-            for name, stacked in (chunk.unlearned.params | chunk.unlearned.buffers).items()
-        }
-        job = (chunk.base, weights, chunk.positions[some], wanted[some], execution)
+    rows = (chunk.ran & ~wanted.isnan()).nonzero()
+    # Models that are executed one by one end one by one, too.
+    blocks = [*rows] if execution is Execution.SEQUENTIAL else [rows.flatten()]
+    for some in blocks if len(rows) else ():
+        stacked = chunk.unlearned.params | chunk.unlearned.buffers
+        weights = {name: of[some] for name, of in stacked.items()}
+        job = (base, weights, chunk.positions[some], wanted[some], execution)
         steps[some], known[some] = relearn(*job)
     return {"relearn_steps": steps, "relearned": known}
 
@@ -49,22 +48,24 @@ def control(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     steps, known = torch.full_like(wanted, torch.nan), torch.full_like(wanted, torch.nan)
     for row, sample in enumerate(ids):
         if sample in base.companions.left_out and not wanted[row].isnan():
-            own = slice(row, row + 1)
-            weights = left_out_models(base, positions[own])
-            job = (base, weights, positions[own], wanted[own], Execution.SEQUENTIAL)
-            steps[own], known[own] = relearn(*job)
+            one = torch.tensor([row])
+            weights = left_out_models(base, positions[one])
+            job = (base, weights, positions[one], wanted[one], Execution.SEQUENTIAL)
+            steps[one], known[one] = relearn(*job)
     return {"control_relearn_steps": steps, "control_relearned": known}
 
 
 def midpoints(base: BaseModel, positions: Tensor) -> Tensor:
-    """Log-odds in the middle of those that never saw the sample and the base model's own, (K,).
+    """Log-odds in the middle between models that never saw the sample and the base model, (K,).
 
-    float64 in main memory; NaN where there are no reference models, or too few.
+    float64 in main memory. NaN where there are no reference models, or too few, and where the base
+    model is no surer of the sample than they are: then it knows nothing that could come back.
     """
     phi = log_odds(base.train_logits[positions], base.train_labels[positions]).cpu().double()
     if base.references is None:
         return torch.full_like(phi, torch.nan)
-    return (base.references.outside.mean[positions.cpu()] + phi) / 2
+    never = base.references.outside.mean[positions.cpu()]
+    return ((never + phi) / 2).where(phi > never, torch.nan)
 
 
 def relearn(
@@ -116,6 +117,7 @@ STEPS = (
     f"0 where they are there before, {BUDGET} where that is not enough"
 )
 NOT_ASKED = "it was not asked for (--factors relearning)"
+NOT_KNOWN = "the base model is no surer of the sample than models that never saw it"
 
 RELEARNING = Family(
     name="relearning",
@@ -123,7 +125,7 @@ RELEARNING = Family(
     of_companions=said,
     is_optional=True,
     source=SOURCE,
-    undefined=f"{NOT_ASKED}, or status already_wrong, or {TOO_FEW}",
+    undefined=f"{NOT_ASKED}, or status already_wrong, or {NOT_KNOWN}, or {TOO_FEW}",
     declared=(
         Column("relearn_steps", "Relearning Steps", "steps", "low").defined(STEPS),
         Column("relearned", "Relearned", "0 or 1", "high").defined(
@@ -141,7 +143,7 @@ CONTROL = Family(
     ),
     is_optional=True,
     source=SOURCE,
-    undefined=f"{NOT_ASKED}, or {NO_MODEL}, or {TOO_FEW}",
+    undefined=f"{NOT_ASKED}, or {NO_MODEL}, or {NOT_KNOWN}, or {TOO_FEW}",
     declared=(
         Column("control_relearn_steps", "Control Relearning Steps", "steps", "low").defined(
             "relearn_steps from the leave-one-out model, which never saw the sample"
