@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unlearning import algorithms
 from unlearning.errors import UserError, hold
-from unlearning.naming import IDENTIFIER
-from unlearning.registry import Provider, Registry, remark
+from unlearning.naming import IDENTIFIER, nearest
+from unlearning.registry import MODULE, Provider, Registry, remark
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Family:
             and curves), not at its weights, which may not be kept.
         of_histories: whether `post` looks at the curves `forget_prob` and `forget_loss` of an
             attempt, which may not be kept either.
+        is_optional: whether it is measured only where it is asked for by its name, such as for what
+            it costs.
         version: to be raised where values come out otherwise than before, so that those in stores
             are measured again.
         undefined, source: of the columns that do not say it themselves.
@@ -90,6 +92,7 @@ class Family:
     of_companions: Callable[[Companions, int], object] | None = None
     is_logged: bool = False
     of_histories: bool = False
+    is_optional: bool = False
     version: int = 1
     undefined: str = ""
     source: str = ""
@@ -153,17 +156,38 @@ def ours() -> tuple[Family, ...]:
 
 
 def families(asked: Iterable[str] = ()) -> list[Family]:
-    """Every family: ours, other people's, and those asked for.
+    """The families that are measured: those of `every` but the optional ones not asked for.
+
+    Args:
+        asked: names of optional families, and `module:package.module:FAMILY` each for families of
+            the user's own.
+
+    Raises UserError as `every` does, and for a name that no optional family has.
+    """
+    asked = dict.fromkeys(asked)
+    own = {REGISTRY.get(name).name for name in asked if name.startswith(MODULE)}
+    names, found = {name for name in asked if not name.startswith(MODULE)}, every(asked)
+    optional = {family.name for family in found if family.is_optional}
+    for name in sorted(names - optional):
+        raise UserError(
+            f"no optional {REGISTRY.kind} is '{name}'{nearest(name, optional)}: choose one of "
+            f"{', '.join(sorted(optional))}{REGISTRY.otherwise}; all others are measured anyway"
+        )
+    return [one for one in found if not one.is_optional or one.name in names | own]
+
+
+def every(asked: Iterable[str] = ()) -> list[Family]:
+    """Every family, optional ones too: ours, other people's, and the user's own that are asked for.
 
     A family of other people's with a name that is taken is left out, with a remark.
 
     Args:
-        asked: `module:package.module:FAMILY` each, for families of the user's own.
+        asked: of it, `module:package.module:FAMILY` each, for families of the user's own.
 
     Raises UserError where one of these has a name that is taken.
     """
-    found, own = [*ours()], [REGISTRY.get(name) for name in dict.fromkeys(asked)]
-    known = map(algorithms.get, algorithms.REGISTRY.ours())
+    own = [REGISTRY.get(name) for name in dict.fromkeys(asked) if name.startswith(MODULE)]
+    found, known = [*ours()], map(algorithms.get, algorithms.REGISTRY.ours())
     details = {name for algorithm in known for name in algorithm.logged}
     for family in [*REGISTRY.others().values(), *own]:
         try:
@@ -179,7 +203,7 @@ def families(asked: Iterable[str] = ()) -> list[Family]:
 
 
 def columns(of: Iterable[Family] | None = None) -> list[Column]:
-    """Every column of these families, or of all. Raises as `families` does."""
+    """Every column of these families, or of those always measured. Raises as `families` does."""
     return [column for family in (families() if of is None else of) for column in family.columns]
 
 
@@ -201,7 +225,7 @@ def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | N
     Args:
         families: whose factors; all if None.
     """
-    taken = {column.name for column in columns(families)}
+    taken = {column.name for column in columns(every() if families is None else families)}
     for algorithm in chosen:
         for detail in algorithm.logged:
             refuse_taken(f"{algorithm.name}/{detail}", taken)

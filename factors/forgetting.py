@@ -20,7 +20,8 @@ TOO_FEW = (
 )
 
 
-def _said(companions: Companions, sample: int) -> object:
+def said(companions: Companions, sample: int) -> object:
+    """What reference models say of a sample, from which what is asked of them follows."""
     references = companions.references
     return None if references is None else (references.digest, references.of(sample).tolist())
 
@@ -87,7 +88,7 @@ def after(chunk: Chunk) -> dict[str, Tensor]:
 MEMORIZATION = Family(
     name="memorization",
     pre=memorization,
-    of_companions=_said,
+    of_companions=said,
     version=2,
     declared=(
         Column("memorization", "Memorisation", "probability", "low").defined(
@@ -103,7 +104,7 @@ MEMORIZATION = Family(
 BEFORE = Family(
     name="forgetting",
     pre=before,
-    of_companions=_said,
+    of_companions=said,
     source=LIRA,
     undefined=TOO_FEW,
     declared=(
@@ -124,7 +125,7 @@ BEFORE = Family(
 AFTER = Family(
     name="forgetting",
     post=after,
-    of_companions=_said,
+    of_companions=said,
     source=LIRA,
     undefined=TOO_FEW,
     declared=(

@@ -302,7 +302,7 @@ def sweep_run(store: Store, reference: str) -> Run:
 
 def _families(command: Measure) -> list[Family]:
     """Whose factors are measured. Raises UserError for a name that no factor has."""
-    every = factors.families(command.factors)
+    every = factors.every(command.factors)
     known = {column.name: family for family in every for column in family.columns}
     for name in command.factor:
         if name not in known:
@@ -310,8 +310,9 @@ def _families(command: Measure) -> list[Family]:
                 f"factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the names "
                 "that there are"
             )
-    chosen = [known[name].key for name in command.factor]
-    return [family for family in every if family.key in chosen or not chosen]
+    chosen = {known[name].key for name in command.factor}
+    measured = factors.families(command.factors)
+    return [family for family in every if family.key in chosen] if chosen else measured
 
 
 def _of_model(

@@ -14,6 +14,7 @@ from analysis.pictures import FIGURES
 from analysis.statistics import FEWEST_REPEATS
 from analysis.warehouse import open_warehouse
 from factors import columns
+from factors import every as every_family
 from factors import provider as brings_family
 from tracker.api.answers import Rows
 from tracker.cli._output import between, only, show, with_short_ids
@@ -164,7 +165,7 @@ def factors(session: Session, asked: ask.Factors) -> None:
     with suppress(UserError, Failure), open_warehouse(session.warehouse_path) as warehouse:
         costs = dict(warehouse.report("costs").rows)
     rows, table = Rows(), Rows()
-    for column in columns():
+    for column in columns(every_family()):
         cost = costs.get(column.family) if column.phase == "pre" else None
         row = {**dataclasses.asdict(column), "provider": brings_family(column.family)}
         row |= {"cost": cost} if costs else {}

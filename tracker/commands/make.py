@@ -35,7 +35,7 @@ from unlearning.recipe import OPTIMIZERS, Recipe
 RECIPE = Recipe()
 BESIDE = ("leave_out", "references")  # what is trained beside a base model
 OF_TRAINING = ("preset", "learning_events", "leave_out")  # of the model itself
-FAMILY = text("module:package.module:FAMILY")
+FAMILY = text("NAME|module:package.module:FAMILY")
 
 advanced = partial(option, advanced=True)
 
@@ -257,7 +257,7 @@ class Sweep(Limited, Repeated):
     )
     factors: tuple[str, ...] = advanced(
         FAMILY,
-        "Also measure a factor family of your own, of members that are not in the store.",
+        "Also measure an optional factor family, such as relearning, or one of your own.",
         many=True,
     )
     chunk: int | None = advanced(whole(word="auto"), "Members at a time.", shown="auto")
@@ -482,7 +482,11 @@ class Measure(Printed, Computing, Named):
     factor: tuple[str, ...] = option(
         text("NAME"), "Only the family of this factor.", many=True, shown="all"
     )
-    factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
+    factors: tuple[str, ...] = advanced(
+        FAMILY,
+        "Also an optional factor family, such as relearning, or one of your own.",
+        many=True,
+    )
     recompute: bool = option(
         FLAG, "Unlearn members again that have no checkpoint, keep it, and measure."
     )

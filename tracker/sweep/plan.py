@@ -212,9 +212,10 @@ class Plan(Members):
 
     @property
     def asked_families(self) -> list[str]:
-        """The user's own families, `module:package.module:FAMILY` each."""
-        references = (factors.REGISTRY.reference(family.name) for family in self.families)
-        return [reference for reference in references if reference.startswith(MODULE)]
+        """The optional families, and the user's own, `module:package.module:FAMILY` each."""
+        named = {f: factors.REGISTRY.reference(f.name) for f in self.families}
+        asked = [how for f, how in named.items() if f.is_optional or how.startswith(MODULE)]
+        return [*dict.fromkeys(asked)]
 
     def providers_of(self, chosen: Iterable[Algorithm]) -> dict[str, str]:
         """Who brings what is not ours of these algorithms and of the factors: a run's tags."""
