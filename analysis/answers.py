@@ -168,7 +168,7 @@ def with_bootstrap(
         asked: the parameters that the report was given.
     """
     pairs = {
-        (row["algorithm"], row["factor"]): (row["values"], row["gt"])
+        (row["algorithm"], row["factor"]): (row["values"], row["measured"])
         for row in warehouse.report("correlation_pairs", **asked).records()
     }
     replaced = []

@@ -53,13 +53,15 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
                 gt_mean_ratio double, gt_one double)
         """)
         connection.execute("create table factors (run_id bigint, factor text, value double)")
-        connection.execute("create table sweeps (sweep_id text)")
+        connection.execute("create table sweeps (sweep_id text, base_run_id text)")
+        connection.execute("create table targets (run_id bigint, target text, measured double)")
+        connection.execute("create table ingredients as select 'gt' as target, 'x0' as factor")
         connection.execute(
             "create table attacks (sweep_id text, algorithm text, better_than_chance boolean)"
         )
         connection.execute("""
             create table factor_catalog as
-            select *, factor = 'x0' as ingredient, '' as family
+            select *, '' as family
             from (values ('x', 0), ('margin', 1), ('gt', 2), ('x0', 3), ('x1', 4), ('x2', 5),
                 ('x3', 6), ('x4', 7)) as c(factor, position)
         """)
@@ -214,7 +216,7 @@ def test_what_lambda_is_and_why_a_rho_is_undefined(tmp_path: Path) -> None:
     members = [member(k, f=0.1 * k, u=0.5, constant=1.0) for k in range(1, 5)]
     members[0]["metrics"]["once"] = 1.0
     why = {"constant": "constant factor", "absent": "no values", "once": "one value"}
-    asked = {"sweep": "s", "population": "all"}
+    asked = {"sweep": "s", "population": "all", "target": "gt"}
     with warehouse_of(tmp_path, members, tuple(why)) as warehouse:
         read, same, other = (
             {row["factor"]: row for row in warehouse.report("correlate", **asked, **how).records()}
@@ -254,7 +256,9 @@ def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
         rows = warehouse.query("from correlations where population = 'all'").records()
         asked = {"sweep": "s", "population": "all"}
         rows += warehouse.report("heat_map", **asked).records()
-        rows += warehouse.report("correlate", reading="one", fixed=None, **asked).records()
+        rows += warehouse.report(
+            "correlate", reading="one", fixed=None, target="gt", **asked
+        ).records()
     assert dict(attacks) == {"ga": False, "old": False, "salun": True}
     for row in rows:
         is_of_attack = row["factor"].startswith("mia_")

@@ -63,7 +63,9 @@ def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n
         )
         ceilings = warehouse.query("from ceilings").records()
         shown = warehouse.report(
-            "correlate", sweep="s0", reading="set_sizes", fixed=None, population="all"
+            "correlate",
+            **{"sweep": "s0", "target": "gt", "population": "all"},
+            **{"reading": "set_sizes", "fixed": None},
         ).records()
     assert (row["varied"], row["repeats"], row["n"]) == (what, count, n)
     assert (row["algorithm"], row["settings"]) == ("ga", {"lr": "0.1"})

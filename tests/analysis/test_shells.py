@@ -120,6 +120,7 @@ def test_a_question_has_an_answer(answered: Path, title: str, query: str) -> Non
 
 MORE = (
     "select factor, algorithm, rho from correlate('one', null, 'flipped') order by all",
+    "from correlate('set_sizes', null, 'all', target := 'points_lost') order by all",
     "select table_name, column_name, comment from duckdb_columns() where not internal "
     "and schema_name = 'main' order by all",
     "select algorithm, flipped, damaged, mean_gt from summaries(max_loss := 2) order by all",

@@ -54,8 +54,9 @@ def test_the_file_needs_nothing_of_ours(path: Path) -> None:
         rows = plain_shell.execute("select rho, p_value from correlations").fetchall()
         again = plain_shell.execute("select rho from correlate('set_sizes', null, 'all')")
         assert 3 * len(again.fetchall()) == len(rows) > 0
-        for wrong in ("'bogus', null, 'all'", "'one', null, 'bogus'"):
-            with pytest.raises(duckdb.Error, match=r"all, flipped|set_sizes, mean_ratio"):
+        wrong_target = "'one', null, 'all', target := 'bogus'"
+        for wrong in ("'bogus', null, 'all'", "'one', null, 'bogus'", wrong_target):
+            with pytest.raises(duckdb.Error, match=r"all, flipped|set_sizes, mean_ratio|gt, z"):
                 plain_shell.execute(f"from correlate({wrong})").fetchall()
 
 

@@ -289,7 +289,7 @@ class Store:
             address: Address of the Ray cluster; local begins one on this machine. Default:
                 RAY_ADDRESS, or one that runs here, or else local.
             slots: CPUs of the Ray cluster to take, or GPUs. Default: all.
-            factors: Also a factor family of your own.
+            factors: Also an optional factor family, such as relearning, or one of your own.
 
         Returns:
             A row a sweep, or one of the base model: how many were measured.
@@ -641,8 +641,8 @@ class Store:
             remaining: Training samples that stand for the remaining data in the factors; N are
                 drawn once. Default: all.
             name: Name of the sweep. Default: what it does.
-            factors: Also measure a factor family of your own, of members that are not in the
-                store.
+            factors: Also measure an optional factor family, such as relearning, or one of your
+                own.
             chunk: Members at a time. Default: auto.
             checkpoints: Whose unlearned weights to keep, for each algorithm.
             execution: Members of a chunk together, or one by one; auto measures which is

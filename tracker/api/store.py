@@ -33,6 +33,7 @@ FOLDER = "mlruns"  # of a store, where nothing else is said
 NAME = "indelible"  # of the logger
 PathLike = str | os.PathLike[str]
 Population = Literal["all", "flipped", "not_flipped"]
+Target = Literal["gt", "z", "points_lost", "relearn_steps", "unlearning_gap"]
 
 
 @dataclass(frozen=True)
@@ -194,12 +195,13 @@ class Sweep:
         """
         return self._relation("difficulty")
 
-    def correlations(self, population: Population | None = "all") -> Table:
-        """The relation `correlations`: Spearman's rho of every factor with GT.
+    def correlations(self, population: Population | None = "all", target: Target = "gt") -> Table:
+        """The relation `correlations`: Spearman's rho of every factor with GT, or another target.
 
         Args:
-            population: all attempts with a GT, those that flipped, or those that did not; None for
-                the rows of each.
+            population: all attempts with the target, those that flipped, or those that did not;
+                None for the rows of each.
+            target: what of an attempt the factors may explain, as `correlate --target` has it.
 
         Example:
             >>> sweep.correlations().order("abs(rho) desc").df()
@@ -208,8 +210,12 @@ class Sweep:
             raise UserError(
                 f"the population is {population!r}: choose all, flipped, not_flipped or None"
             )
+        if target not in get_args(Target):
+            raise UserError(f"the target is {target!r}: choose {', '.join(get_args(Target))}")
+        name = f"correlations_with('{target}', sweep := '{self.run_id}')"
         return self._relation(
-            "correlations", f"population = '{population}'" if population else "true"
+            "correlations" if target == "gt" else name,
+            f"population = '{population}'" if population else "true",
         )
 
     def _relation(self, name: str, condition: str = "true") -> Table:

@@ -1,4 +1,4 @@
-"""The correlations of the factors with the outcome, GT; beside the paper's, or another sweep's."""
+"""Correlations of the factors with a target, as GT; beside the paper's, or another sweep's."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ from unlearning.errors import UserError
 Row = dict[str, Any]
 Rows = Sequence[Row]
 
+HARD = {  # which end of a target is hard
+    "z": "z: high is hard (the sample is remembered), far below 0 is over-forgotten",
+    "points_lost": "points_lost, of test accuracy: many are hard",
+    "relearn_steps": "relearn_steps: few are hard (the sample comes back at once)",
+    "unlearning_gap": "unlearning_gap: large is hard (far from a network without the sample)",
+}
+MEASURED = {  # what brings a target that is not there
+    "z": "'indelible train --references' and 'measure'",
+    "relearn_steps": "'indelible measure --factors relearning'",
+    "unlearning_gap": "'indelible train --leave-out' and 'measure'",
+}
 TITLES = {
     "rho": "Spearman's rho",
     "p": "Spearman's rho and its p-value",
@@ -33,11 +44,11 @@ STARS = (
     "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over all factors of one sweep and "
     f"one population; {HOLDS}"
 )
-INGREDIENT = "† GT is made of this factor: its rho is by construction"
+INGREDIENT = "† {of} is made of this factor, or it of {of}: its rho is by construction"
 AT_CHANCE = "‡ in place of stars: the membership attack is not known to be better than chance"
 SHARED = (
-    "§ measured on the very attempt that has this GT, and shares its chance: rho may be high even "
-    "where GT does not agree with itself under another seed"
+    "§ measured on the very attempt that has this {of}, and shares its chance: rho may be high "
+    "even where {of} does not agree with itself under another seed"
 )
 INTERVALS = {
     "bonett-wright": "by Bonett & Wright",
@@ -53,8 +64,13 @@ CEILINGS = {  # by what was varied: the factors that they are for
 }
 
 
+def in_words(target: str) -> str:
+    """A target as texts have it."""
+    return "GT" if target == "gt" else target
+
+
 def named(row: Row) -> Row:
-    """A factor's name in SQL and its title, with a dagger where GT is made of it."""
+    """A factor's name in SQL and its title, with a dagger where the target is made of it."""
     return {"factor": row["factor"], "title": f"{row['title']}{' †' if row['ingredient'] else ''}"}
 
 
@@ -62,20 +78,25 @@ def named(row: Row) -> Row:
 
 
 def run(session: Session, asked: Correlate) -> None:
-    """Print the correlations of a sweep."""
+    """Print the correlations of a sweep. Raises UserError where it has nothing of the target."""
     is_number = isinstance(asked.lam, float)
     with session.warehouse() as warehouse:
         which: dict[str, object] = {
             "sweep": session.sweep_id(warehouse, asked.sweep),
+            "target": asked.target,
             "population": asked.population,
             "reading": "fixed" if is_number else asked.lam,
             "fixed": asked.lam if is_number else None,
         }
         rows = warehouse.report("correlate", **which).records()
+        if asked.target in MEASURED and not any(row["n"] for row in rows):
+            brings = MEASURED[asked.target]
+            raise UserError(f"no attempt that is asked about has {asked.target}: see {brings}")
         if asked.bootstrap is not None:
             rows = with_bootstrap(warehouse, rows, asked.bootstrap, asked.seed, **which)
     cells = asked.cells or ("rho" if asked.bootstrap is None else "interval")
-    title = f"{TITLES[cells]} with GT (lambda: {asked.lam}, {asked.population})"
+    of, which_gt = in_words(asked.target), f"lambda: {asked.lam}, "
+    title = f"{TITLES[cells]} with {of} ({which_gt * (of == 'GT')}{asked.population})"
     show(rows, asked.style, as_table(rows, cells), title, SPARE)
     if asked.style == "table":
         say(legend(rows, cells))
@@ -83,14 +104,16 @@ def run(session: Session, asked: Correlate) -> None:
 
 def legend(rows: Rows, cells: str = "rho") -> str:
     """What the marks and the last rows of the table mean."""
-    by = {row["ci_by"] for row in rows}
+    by, target = {row["ci_by"] for row in rows}, next((row["target"] for row in rows), "gt")
+    of = in_words(target)
     ways = ", ".join(said for name, said in INTERVALS.items() if name in by)
     marks = {
+        HARD.get(target, ""): target in HARD,
         STARS: cells == "rho",
         f"95% intervals {ways}; {HOLDS}": cells == "interval" and bool(ways),
         AT_CHANCE: cells == "rho" and any(map(_is_withheld, rows)),
-        INGREDIENT: True,
-        SHARED: any(row["phase"] == "post" and row["n"] for row in rows),
+        INGREDIENT.format(of=of): True,
+        SHARED.format(of=of): any(row["phase"] == "post" and row["n"] for row in rows),
     }
     for varied, which in CEILINGS.items():
         said = f"ceiling ({varied}): the most to expect of a factor {which}"

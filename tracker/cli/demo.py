@@ -46,7 +46,7 @@ def run(session: Session, command: Demo) -> None:
     page = report(session, made(Report, {**of_sweep, "max_loss": command.max_loss, "log": True}))
     with session.warehouse() as warehouse:
         all_ = {"population": "all", "reading": "set_sizes", "fixed": None}
-        rows = warehouse.report("correlate", **of_sweep, **all_).records()
+        rows = warehouse.report("correlate", target="gt", **of_sweep, **all_).records()
         known = warehouse.report("known", **of_sweep).records()
     shown = correlate.strongest(rows, STRONGEST) or rows  # or why there are none
     show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.SPARE)

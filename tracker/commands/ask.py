@@ -24,7 +24,8 @@ from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 READINGS = ("set_sizes", "mean_ratio", "one")  # of lambda, the weight of utility in GT
-TARGETS = ("gt", "z", "points_lost")  # by which samples are ranked
+RANKED_BY = ("gt", "z", "points_lost")  # samples
+TARGETS = ("gt", "z", "points_lost", "relearn_steps", "unlearning_gap")  # of an attempt
 PAPERS = ("svhn", "mnist", "cifar10")  # the data sets of the paper's Table 1
 DAY = 24 * 3600
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
@@ -67,15 +68,21 @@ class Rank(Printed, OfSweep):
     example = "indelible rank --algorithm salun --top 20"
 
     algorithm: str | None = option(text("NAME"), "Rank for one algorithm, not over all of them.")
-    by: str = option(choice(*TARGETS), "What makes a sample hard.", TARGETS[0])
+    by: str = option(choice(*RANKED_BY), "What makes a sample hard.", RANKED_BY[0])
     top: int = option(whole(), "How many samples.", 10)
     easiest: bool = option(FLAG, "The easiest samples instead of the hardest.")
 
 
 class Correlate(Printed, OfSweep):
-    """Correlate every factor with GT, by Spearman's rho.
+    """Correlate every factor with GT, or another target, by Spearman's rho.
 
-    GT is the ground-truth difficulty score. --cells says what the table holds for each factor and
+    GT is the ground-truth difficulty score. --target takes something else of the attempts that may
+    be called hard: z, where the network stands among those that never saw the sample (high: it is
+    remembered); points_lost, of test accuracy (high); relearn_steps, until fine-tuning brings the
+    sample back (few); unlearning_gap, how far it is from a network without the sample (high). Each
+    is there where it was measured.
+
+    --cells says what the table holds for each factor and
     algorithm: rho with stars for p-values that Holm's correction leaves small; its p-value, exact
     up to nine members; its 95% interval (Bonett & Wright, or a jackknife where both many members
     flipped and many did not, or by --bootstrap over the samples), which holds for one base model
@@ -89,6 +96,9 @@ class Correlate(Printed, OfSweep):
     example = "indelible correlate --population flipped --cells interval"
     needs = (("seed", "bootstrap"),)
 
+    target: str = option(
+        choice(*TARGETS), "What of an attempt the factors may explain.", TARGETS[0]
+    )
     population: str = option(
         choice("all", "flipped", "not_flipped"), "Members whose prediction flipped or not.", "all"
     )
@@ -103,6 +113,12 @@ class Correlate(Printed, OfSweep):
     )
     bootstrap: int | None = option(whole(100, 100_000), "Intervals from N resamples.")
     seed: int = option(whole(0, LAST_SEED), "Random seed of the resampling.", 0)
+
+    def check(self, spell: Spell) -> None:
+        """Refuse a lambda for what is not made of it."""
+        super().check(spell)
+        if self.target != TARGETS[0] and self.lam != READINGS[0]:
+            raise UserError(f"{spell('lam')} has no effect with {spell('target')} {self.target}")
 
 
 class Sample(Printed, OfSweep):

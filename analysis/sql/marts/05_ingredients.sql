@@ -1,6 +1,17 @@
--- ingredients: one row per factor that GT is computed from. Such a factor correlates with GT by
--- construction.
--- part: its part in the formula of GT: u or f.
--- example: select factor, part from ingredients
+-- ingredients: one row per target and factor that it is computed from, or that is computed from it.
+-- Such a factor correlates with the target by construction.
+-- part: its part in the formula of the target; NULL where the target is a part of the factor's.
+-- example: select factor, part from ingredients where target = 'gt'
 create table ingredients as
-from (values ('test_prob_diff', 'u'), ('forget_prob_diff', 'f')) as made_of (factor, part)
+from (
+    values
+    ('gt', 'test_prob_diff', 'u'),
+    ('gt', 'forget_prob_diff', 'f'),
+    ('z', 'reference_phi', 'mean'),
+    ('z', 'reference_sd', 'sd'),
+    ('z', 'z_error', null),
+    ('z', 'forgotten', null),
+    ('points_lost', 'test_accuracy', 'accuracy'),
+    ('relearn_steps', 'relearned', null),
+    ('unlearning_gap', 'relative_gap', null)
+) as made_of (target, factor, part)

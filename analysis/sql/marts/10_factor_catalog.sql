@@ -13,7 +13,7 @@ create table factor_catalog as
 select
     c.position, c.factor, c.title, c.family, c.phase, c.unit, c.harder, c.description,
     c.undefined as undefined_when, c.source,
-    c.factor in (select factor from ingredients) as ingredient
+    c.factor in (select factor from ingredients where target = 'gt') as ingredient
 from staging.catalogs as c
 join staging.runs as r on r.run_id = c.run_id
 qualify row_number() over (partition by c.factor order by r.start_time desc, r.run_id) = 1

@@ -1,6 +1,7 @@
 -- correlations: one row per sweep (and so base model), algorithm, factor and population:
 -- Spearman's rho of the factor against GT (lambda = 1 / test samples), its p-values and interval,
--- and rho given the initial margin and within classes.
+-- and rho given the initial margin and within classes. Here target is gt: correlations_with has the
+-- same of others.
 -- population: all members with a GT, those that flipped, or those that did not (not_flipped).
 -- flipped: how many of the n members flipped.
 -- p_holm, p_bh: corrected for all tests of one sweep and population, by Holm and by Benjamini &
@@ -9,13 +10,4 @@
 -- better than chance (see attacks); then a small p-value means nothing.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
-select c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position)
-from (
-    from correlate_and_test('set_sizes', null, 'all', null)
-    union all
-    from correlate_and_test('set_sizes', null, 'flipped', null)
-    union all
-    from correlate_and_test('set_sizes', null, 'not_flipped', null)
-) as c
-join sweeps as s on s.sweep_id = c.sweep_id
-order by c.sweep_id, c.population, c.algorithm, c.position
+from correlations_with('gt')

@@ -1,4 +1,4 @@
--- repeats: one row per design (see designs), repeat and sample that has a GT in it. Of a design
+-- repeats: one row per design (see designs), target, repeat and sample that has it. Of a design
 -- those repeats are here that share their samples, so that a later one of other samples takes
 -- nothing away. They are chosen so: with each repeat go those that have at least nine tenths of
 -- its samples. Of these sets of repeats the one is taken for which (repeats - 1) x samples of the
@@ -8,57 +8,62 @@
 -- example: select distinct varied, algorithm, repeats, repeat_seed from repeats order by all
 create table repeats as
 with designed as (
-    select d.*, a.sample_id, a.gt, a.run_id
+    select d.*, a.sample_id, t.target, t.measured, a.run_id
     from designs as d
     join attempts as a
         on a.sweep_id = d.sweep_id and a.algorithm = d.algorithm and a.settings = d.settings
-    where a.gt is not null
+    join targets as t on t.run_id = a.run_id
 ),
 -- A member that several sweeps asked for, or that was done twice, counts once.
 once as (
     from designed
-    qualify row_number() over (partition by design, repeat_seed, sample_id order by run_id) = 1
+    qualify
+        row_number() over (partition by design, target, repeat_seed, sample_id order by run_id) = 1
 ),
 sized as (
     select
-        design, repeat_seed, sample_id,
-        count(*) over (partition by design, repeat_seed) as samples
+        design, target, repeat_seed, sample_id,
+        count(*) over (partition by design, target, repeat_seed) as samples
     from once
 ),
 shared as (
-    select a.design, a.repeat_seed as of_seed, a.samples, b.repeat_seed
+    select a.design, a.target, a.repeat_seed as of_seed, a.samples, b.repeat_seed
     from sized as a
-    join sized as b on b.design = a.design and b.sample_id = a.sample_id
-    group by a.design, a.repeat_seed, a.samples, b.repeat_seed
+    join sized as b
+        on b.design = a.design and b.target = a.target and b.sample_id = a.sample_id
+    group by a.design, a.target, a.repeat_seed, a.samples, b.repeat_seed
     having 10 * count(*) >= 9 * a.samples
 ),
 candidate as (
     select
-        design, of_seed, samples, count(*) as repeats,
+        design, target, of_seed, samples, count(*) as repeats,
         list(repeat_seed order by repeat_seed) as seeds
     from shared
-    group by design, of_seed, samples
+    group by design, target, of_seed, samples
 ),
 chosen as (
-    select design, repeats, seeds
+    select design, target, repeats, seeds
     from candidate
     qualify
         row_number() over (
-            partition by design
+            partition by design, target
             order by if(samples < 4, 0, (repeats - 1) * samples) desc, samples desc, of_seed
         ) = 1
 ),
 swept as (
-    select d.design, count(distinct d.sweep_id) as sweeps
+    select d.design, d.target, count(distinct d.sweep_id) as sweeps
     from designed as d
-    join chosen as c on c.design = d.design and list_contains(c.seeds, d.repeat_seed)
-    group by d.design
+    join chosen as c
+        on c.design = d.design and c.target = d.target and list_contains(c.seeds, d.repeat_seed)
+    group by d.design, d.target
 )
 select
     o.design, o.varied, o.dataset, o.arch, o.recipe, o.data_fingerprint, o.algorithm, o.provider,
-    o.settings, o.engine_version, o.precision, o.base_run_id, o.seed, c.repeats, s.sweeps,
-    list_position(c.seeds, o.repeat_seed) as repeat, o.repeat_seed, o.sample_id, o.run_id, o.gt
+    o.settings, o.engine_version, o.precision, o.base_run_id, o.seed, o.target, c.repeats, s.sweeps,
+    list_position(c.seeds, o.repeat_seed) as repeat, o.repeat_seed, o.sample_id, o.run_id,
+    o.measured
 from once as o
-join chosen as c on c.design = o.design and list_contains(c.seeds, o.repeat_seed)
-join swept as s on s.design = o.design
-order by o.design, repeat, o.sample_id
+join chosen as c
+    on c.design = o.design and c.target = o.target and list_contains(c.seeds, o.repeat_seed)
+join swept as s on s.design = o.design and s.target = o.target
+order by o.design, o.target, repeat, o.sample_id

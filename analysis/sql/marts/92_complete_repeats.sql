@@ -1,15 +1,16 @@
--- complete_repeats: one row per design, repeat and sample, as in repeats, of those samples that
--- have a GT in every repeat, where there are several.
--- gt_rank: twice the average rank of the GT in its repeat, a whole number.
--- example: select design, count(distinct sample_id) as n from complete_repeats group by design
+-- complete_repeats: one row per design, target, repeat and sample, as in repeats, of those samples
+-- that have the target in every repeat, where there are several.
+-- measured_rank: twice the average rank of the target in its repeat, a whole number.
+-- example: select target, count(distinct sample_id) as n from complete_repeats group by target
 create table complete_repeats as
 with complete as (
-    select design, repeat, repeats, sample_id, gt
+    select design, target, repeat, repeats, sample_id, measured
     from repeats
     where repeats > 1
-    qualify count(*) over (partition by design, sample_id) = repeats
+    qualify count(*) over (partition by design, target, sample_id) = repeats
 )
 select
-    design, repeat, repeats, sample_id, gt, twice_average_rank(gt, (design, repeat)) as gt_rank
+    design, target, repeat, repeats, sample_id, measured,
+    twice_average_rank(measured, (design, target, repeat)) as measured_rank
 from complete
-order by design, repeat, sample_id
+order by design, target, repeat, sample_id

@@ -12,17 +12,17 @@
 create table base_correlations as
 with once as (
     select
-        t.design, t.repeats, t.repeat, t.sample_id, t.gt, t.run_id,
+        t.design, t.repeats, t.repeat, t.sample_id, t.measured as gt, t.run_id,
         r.status = 'flipped' as flipped
     from repeats as t
     join runs as r on r.run_id = t.run_id
-    where t.varied = 'unlearning seed' and t.sweeps > 1
+    where t.target = 'gt' and t.varied = 'unlearning seed' and t.sweeps > 1
 ),
 design as (
     select distinct
         design, base_run_id, algorithm, settings, engine_version, precision, repeats
     from repeats
-    where varied = 'unlearning seed' and sweeps > 1
+    where target = 'gt' and varied = 'unlearning seed' and sweeps > 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 pair as (
@@ -73,6 +73,7 @@ select
 from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
-left join reliability as t on t.design = f.design and f.population = 'all'
+left join reliability as t
+    on t.design = f.design and t.target = 'gt' and f.population = 'all'
 order by
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, f.population, c.position

@@ -18,7 +18,7 @@ found as (
     from attempts as a
     left join ceilings as c
         on c.sweep_id = a.sweep_id and c.algorithm = a.algorithm
-            and c.varied = 'unlearning seed' and c.mean_rho is not null
+            and c.varied = 'unlearning seed' and c.target = 'gt' and c.mean_rho is not null
     left join digits as d on d.algorithm = a.algorithm
     group by a.sweep_id, a.algorithm
 )

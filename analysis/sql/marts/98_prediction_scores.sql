@@ -2,8 +2,8 @@
 -- and target: how well it knew, over the n attempts that have a GT and a prediction of the target.
 -- Predictions and attempts meet by key: the same algorithm, settings, seed and sample.
 -- rho: Spearman's, of predicted and measured values, with ties at their average rank.
--- ceiling: the most to expect, of gt where the sweep was repeated with other seeds of unlearning
--- (see ceilings); NULL where GT cannot be told from chance.
+-- ceiling: the most to expect, of gt and points_lost where the sweep was repeated with other seeds
+-- of unlearning (see ceilings); NULL where the target cannot be told from chance.
 -- rho_of_ceiling: rho / ceiling.
 -- precision_1, precision_5, precision_10: which share of the 1%, 5% and 10% of samples that were
 -- predicted to be the hardest (lowest GT, most steps or damage) are among as many that were; ties
@@ -128,9 +128,8 @@ select
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
     interval_by(ci_low, f.ends) as ci_by,
-    case when a.target = 'gt' and coalesce(c.ceiling_low, 1) > 0 then c.ceiling end as ceiling,
-    case when a.target = 'gt' and coalesce(c.ceiling_low, 1) > 0 then f.rho / c.ceiling end
-        as rho_of_ceiling,
+    case when coalesce(c.ceiling_low, 1) > 0 then c.ceiling end as ceiling,
+    case when coalesce(c.ceiling_low, 1) > 0 then f.rho / c.ceiling end as rho_of_ceiling,
     case when a.target != 'flips' then f.of_1 end as precision_1,
     case when a.target != 'flips' then f.of_5 end as precision_5,
     case when a.target != 'flips' then f.of_10 end as precision_10,
@@ -156,7 +155,8 @@ left join resampled as f
     on f.prediction_id = a.prediction_id and f.sweep_id = a.sweep_id
         and f.algorithm = a.algorithm and f.target = a.target
 left join ceilings as c
-    on c.sweep_id = a.sweep_id and c.algorithm = a.algorithm and c.varied = 'unlearning seed'
+    on c.sweep_id = a.sweep_id and c.algorithm = a.algorithm and c.target = a.target
+        and c.varied = 'unlearning seed'
 order by
     a.sweep_id, a.made_at, a.prediction_id, a.algorithm,
     list_position(['gt', 'steps', 'prob_lost', 'points_lost', 'flips'], a.target)

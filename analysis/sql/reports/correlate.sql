@@ -1,6 +1,6 @@
--- Spearman's rho of every factor with GT in one sweep, what is known before unlearning first, and
--- the ceiling of that rho with its interval where the sweep was repeated. The ceilings hold for all
--- members and the default lambda only.
+-- Spearman's rho of every factor with a target in one sweep, what is known before unlearning first,
+-- and the ceiling of that rho with its interval where the sweep was repeated. The ceilings hold for
+-- all members and the default lambda only.
 with ceiling as (
     select
         algorithm,
@@ -11,14 +11,15 @@ with ceiling as (
         max(ceiling_low) filter (varied = 'base model seed') as ceiling_base_model_seed_low,
         max(ceiling_high) filter (varied = 'base model seed') as ceiling_base_model_seed_high
     from ceilings
-    where sweep_id = $sweep and $population = 'all' and $reading = 'set_sizes'
+    where
+        sweep_id = $sweep and target = $target and $population = 'all' and $reading = 'set_sizes'
     group by algorithm
 )
 select
     c.* exclude (position, factor, at_chance), c.factor, f.title, f.phase,
     h.* exclude (algorithm),
     c.at_chance
-from correlate_and_test($reading, $fixed, $population, $sweep) as c
+from correlate_and_test($reading, $fixed, $population, $sweep, target := $target) as c
 join factor_catalog as f on f.factor = c.factor
 left join ceiling as h on h.algorithm = c.algorithm
 order by f.phase = 'post', c.position, c.algorithm

@@ -2,6 +2,6 @@
 select
     algorithm, factor,
     list(value order by sample_id) as values,
-    list(gt order by sample_id) as gt
-from correlation_pairs($reading, $fixed, $population, $sweep)
+    list(measured order by sample_id) as measured
+from correlation_pairs($reading, $fixed, $population, $sweep, target := $target)
 group by algorithm, factor

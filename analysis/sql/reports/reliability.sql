@@ -1,3 +1,4 @@
 -- How far GT agrees with itself over repeats, for all designs that were repeated.
 select * exclude (design)
 from reliability
+where target = 'gt'

@@ -6,7 +6,7 @@
 -- the members have. Needs a function of ours that a plain DuckDB lacks.
 with pair as materialized (
     select
-        f.phase, p.factor, p.sample_id, p.gt, p.value,
+        f.phase, p.factor, p.sample_id, p.measured as gt, p.value,
         dense_rank() over (partition by f.phase order by f.position, p.factor) as number,
         dense_rank() over (order by p.algorithm) as algorithm
     from correlation_pairs('set_sizes', null, 'all', $sweep) as p

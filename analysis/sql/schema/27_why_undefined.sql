@@ -1,9 +1,9 @@
--- why_undefined(n, constant_factor, constant_gt): why a factor has no rho with GT over n pairs, in
--- words; NULL where it has one.
-create macro why_undefined(n, constant_factor, constant_gt) as
+-- why_undefined(n, constant_factor, constant_target, target := 'gt'): why a factor has no rho with
+-- the target over n pairs, in words; NULL where it has one.
+create macro why_undefined(n, constant_factor, constant_target, target := 'gt') as
     case
         when n is null then 'no values'
         when n < 2 then 'one value'
         when constant_factor then 'constant factor'
-        when constant_gt then 'constant gt'
+        when constant_target then 'constant ' || target
     end

@@ -1,35 +1,40 @@
--- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
--- member that has both the factor and a GT, with the initial margin beside them, and whether it
--- flipped.
+-- correlation_pairs(reading, fixed, population, sweep, target := 'gt'): one row per sweep,
+-- algorithm, factor and member that has both the factor and the target, with the initial margin
+-- beside them, and whether it flipped.
 -- reading: which lambda GT has: set_sizes (1 / test samples), mean_ratio (mean |F| / mean |U|),
--- one, or fixed, for the value of the argument fixed.
+-- one, or fixed, for the value of the argument fixed; of no effect with another target.
 -- population: all; flipped for the members whose prediction flipped; not_flipped for the others.
 -- sweep: an id, or NULL for all.
-create macro correlation_pairs(reading, fixed, population, sweep) as table
+create macro correlation_pairs(reading, fixed, population, sweep, target := 'gt') as table
 with outcome as (
     select
-        sweep_id, algorithm, sample_id, label, run_id, status = 'flipped' as flipped,
-        case reading
-            when 'set_sizes' then gt
-            when 'mean_ratio' then gt_mean_ratio
-            when 'one' then gt_one
-            when 'fixed' then case when gt is not null then ground_truth(u, f, fixed) end
+        o.sweep_id, o.algorithm, o.sample_id, o.label, o.run_id, o.status = 'flipped' as flipped,
+        case
+            when target in ('z', 'points_lost', 'relearn_steps', 'unlearning_gap') then t.measured
+            when target != 'gt'
+                then error('target: gt, z, points_lost, relearn_steps or unlearning_gap')
+            when reading = 'set_sizes' then o.gt
+            when reading = 'mean_ratio' then o.gt_mean_ratio
+            when reading = 'one' then o.gt_one
+            when reading = 'fixed'
+                then case when o.gt is not null then ground_truth(o.u, o.f, fixed) end
             else error('reading: set_sizes, mean_ratio, one or fixed')
-        end as gt
-    from outcomes
+        end as measured
+    from outcomes as o
+    left join targets as t on t.run_id = o.run_id and t.target = target
     where
         case population
             when 'all' then true
-            when 'flipped' then status = 'flipped'
-            when 'not_flipped' then status != 'flipped'
+            when 'flipped' then o.status = 'flipped'
+            when 'not_flipped' then o.status != 'flipped'
             else error('population: all, flipped or not_flipped')
         end
-        and (sweep is null or sweep_id = sweep)
+        and (sweep is null or o.sweep_id = sweep)
 )
 select
-    o.sweep_id, o.algorithm, v.factor, o.sample_id, o.label, o.gt, v.value, m.value as margin,
-    o.flipped
+    o.sweep_id, o.algorithm, v.factor, target as target, o.sample_id, o.label, o.measured, v.value,
+    m.value as margin, o.flipped
 from outcome as o
 join factors as v on v.run_id = o.run_id
 left join factors as m on m.run_id = o.run_id and m.factor = 'margin'
-where o.gt is not null and v.factor != 'gt'
+where o.measured is not null and v.factor != target

@@ -1,9 +1,9 @@
--- correlate(reading, fixed, population, sweep := null): one row per sweep, algorithm and factor:
--- Spearman's rho of the factor against GT, with ties at their average rank and incomplete pairs
--- left out. The arguments are those of correlation_pairs.
+-- correlate(reading, fixed, population, sweep := null, target := 'gt'): one row per sweep, algorithm
+-- and factor: Spearman's rho of the factor against the target, with ties at their average rank and
+-- incomplete pairs left out. The arguments are those of correlation_pairs.
 -- flipped: how many of the n pairs belong to members that flipped.
 -- example: from correlate('one', null, 'flipped')
-create macro correlate(reading, fixed, population, sweep := null) as table
+create macro correlate(reading, fixed, population, sweep := null, target := 'gt') as table
 with asked as materialized (
     select
         s.sweep_id, s.dataset, s.algorithm, c.factor, c.position,
@@ -13,18 +13,18 @@ with asked as materialized (
         from outcomes
         where sweep is null or sweep_id = sweep
     ) as s
-    cross join (from factor_catalog where factor != 'gt') as c
+    cross join (from factor_catalog where factor != target) as c
 ),
 pairs as materialized (
-    select a.question, p.label, p.gt, p.value, p.margin, p.flipped
-    from correlation_pairs(reading, fixed, population, sweep) as p
+    select a.question, p.label, p.measured, p.value, p.margin, p.flipped
+    from correlation_pairs(reading, fixed, population, sweep, target := target) as p
     join asked as a
         on a.sweep_id = p.sweep_id and a.algorithm = p.algorithm and a.factor = p.factor
 ),
 ranked as (
     select
         question,
-        twice_centred_rank(gt, question) as gt_rank,
+        twice_centred_rank(measured, question) as measured_rank,
         twice_centred_rank(value, question) as value_rank,
         twice_centred_rank(margin, question) as margin_rank,
         peers(value, question) as value_peers,
@@ -35,13 +35,13 @@ ranked as (
 found as materialized (
     select
         question,
-        pearson(value_rank, gt_rank) as rho,
+        pearson(value_rank, measured_rank) as rho,
         count(*) as n,
         count(*) filter (flipped) as flipped,
         count(*) filter (value_peers > 1) as ties,
         min(value_rank) = max(value_rank) as constant_factor,
-        min(gt_rank) = max(gt_rank) as constant_gt,
-        partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho,
+        min(measured_rank) = max(measured_rank) as constant_target,
+        partial_pearson(value_rank, measured_rank, margin_rank) as partial_rho,
         count(*) filter (is_triple) as triples
     from ranked
     group by question
@@ -50,7 +50,7 @@ found as materialized (
 triples as (
     select
         p.question,
-        twice_centred_rank(p.gt, p.question) as gt_rank,
+        twice_centred_rank(p.measured, p.question) as measured_rank,
         twice_centred_rank(p.value, p.question) as value_rank,
         twice_centred_rank(p.margin, p.question) as margin_rank
     from pairs as p
@@ -58,19 +58,19 @@ triples as (
     where p.margin is not null
 ),
 given as (
-    select question, partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho
+    select question, partial_pearson(value_rank, measured_rank, margin_rank) as partial_rho
     from triples
     group by question
 ),
 ranked_within as (
     select
         question, label,
-        twice_average_rank(gt, (question, label)) as gt_rank,
+        twice_average_rank(measured, (question, label)) as measured_rank,
         twice_average_rank(value, (question, label)) as value_rank
     from pairs
 ),
 class as (
-    select question, label, pearson(value_rank, gt_rank) as rho, count(*) as n
+    select question, label, pearson(value_rank, measured_rank) as rho, count(*) as n
     from ranked_within
     group by question, label
     having n >= 4 and rho is not null
@@ -83,12 +83,12 @@ within as (
     group by question
 )
 select
-    a.sweep_id, a.dataset, a.algorithm, a.factor, f.rho,
+    a.sweep_id, a.dataset, a.algorithm, a.factor, target as target, f.rho,
     coalesce(f.n, 0) as n, coalesce(f.flipped, 0) as flipped, coalesce(f.ties, 0) as ties,
     case when f.triples = f.n then f.partial_rho else g.partial_rho end as partial_rho,
     coalesce(f.triples, 0) as partial_n,
     w.within_class_rho, coalesce(w.within_class_n, 0) as within_class_n,
-    why_undefined(f.n, f.constant_factor, f.constant_gt) as undefined,
+    why_undefined(f.n, f.constant_factor, f.constant_target, target) as undefined,
     a.position
 from asked as a
 left join found as f on f.question = a.question

@@ -1,0 +1,93 @@
+"""`correlate --target` against scipy on what MLflow has of the attempts, read by plain Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import factors
+import indelible as library
+from tests.tracker.conftest import Indelible
+from tests.tracker.test_cli import refused
+from tracker.cli import run
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+
+METRICS = {"gt": "gt", "z": "forgetting/z", "unlearning_gap": "reference/unlearning_gap"}
+ACCURACY = "performance/test_accuracy"
+SAMPLES = "2,5,13,15,42,90,97,101,117,159"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with reference models, leave-one-out models, and a sweep of ga with a repeat."""
+    folder = tmp_path_factory.mktemp("store")
+    train = ("train", "--epochs", "4", "--references", "8", "--leave-out", SAMPLES)
+    sweep = ("sweep", "--algorithm", "ga", "--sample-ids", SAMPLES, "--repeats", "2")
+    for words in (train, sweep):
+        assert run(["--store", str(folder), *words, "--workers", "1"]) == 0
+    return folder
+
+
+def attempts(store: Path, seed: str) -> list[dict[str, float]]:
+    """The metrics of a sweep's child runs, with the points that each lost."""
+    opened = open_store(store)
+    (base,) = opened.finished_runs(Kind.BASE_MODEL)
+    found = []
+    for each in opened.finished_runs(Kind.MEMBER):
+        if each.data.params["seed"] == seed:
+            found.append(dict(each.data.metrics))
+            if ACCURACY in found[-1]:  # else the base model gets the sample wrong
+                lost = base.data.metrics["test_accuracy"] - found[-1][ACCURACY]
+                found[-1]["points_lost"] = 100 * lost
+    return found
+
+
+@pytest.mark.parametrize("target", [*METRICS, "points_lost"])
+def test_rho_with_a_target_is_scipys(store: Path, indelible: Indelible, target: str) -> None:
+    sweep = library.open(store).find_sweep()
+    (seed,) = {r.data.params["seed"] for r in [open_store(store).run(sweep.run_id)]}
+    answer = indelible(store, "correlate", "--target", target, "--format", "json")
+    rows: list[dict[str, Any]] = json.loads(answer.out)
+    runs, told = attempts(store, seed), 0
+    names = {column.name: column.metric for column in factors.columns()}
+    for row in rows:
+        metric, measured = names[row["factor"]], METRICS.get(target, target)
+        pairs = [(run[metric], run[measured]) for run in runs if {metric, measured} <= {*run}]
+        assert (row["target"], row["n"]) == (target, len(pairs))
+        if row["rho"] is not None:
+            x, y = np.array(pairs).T
+            assert row["rho"] == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+            told += 1
+    assert told > 40
+    assert target not in {row["factor"] for row in rows}
+    here = sweep.correlations(target=target)
+    found = dict(here.project("factor, rho").fetchall())
+    assert found == {row["factor"]: row["rho"] for row in rows}
+    assert set(here.project("target").fetchall()) == {(target,)}
+
+
+def test_the_table_says_which_end_is_hard(store: Path, indelible: Indelible) -> None:
+    for target, said in (("z", "high is hard"), ("points_lost", "many are hard")):
+        answer = indelible(store, "correlate", "--target", target, "--bootstrap", 100)
+        assert f"interval with {target} (all)" in answer.out
+        assert said in answer.err
+        assert f"{target} is made of this factor" in answer.err
+        assert "ceiling (unlearning seed)" in answer.out
+    assert "is hard" not in indelible(store, "correlate").err
+
+
+def test_mistakes_with_targets_are_one_line(store: Path, indelible: Indelible) -> None:
+    for words, said in (
+        (("--target", "z", "--lambda", "one"), "--lambda has no effect with --target z"),
+        (("--target", "auc"), "points_lost"),
+        (("--target", "relearn_steps"), "no attempt that is asked about has relearn_steps: see"),
+    ):
+        refused(indelible(store, "correlate", *words), said)
+    with pytest.raises(library.UserError, match="the target is 'auc': choose gt, z"):
+        library.open(store).find_sweep().correlations(target="auc")  # type: ignore[arg-type]
