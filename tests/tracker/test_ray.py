@@ -28,10 +28,10 @@ from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models, companions, ray_engine
-from tracker.base.references import Making, refer
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
+from tracker.base.references import Making, refer
 from tracker.base.workers import Clock, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind, code_version
