@@ -20,8 +20,10 @@ def drawn(base: BaseModel, models: int, seed: int = 0, share: float = 0.5) -> Re
     phi = random.normal(0, 2, len(ids)) + spread * random.normal(size=included.shape)
     phi += 1.5 * included
     test_phi = random.normal(0, 1, tests) + random.normal(size=(models, tests))
-    each = (included, phi, random.random(included.shape) < 0.7, test_phi, random.random(models))
-    return References(tuple(ids), *map(torch.from_numpy, each))
+    right, accuracy = random.random(included.shape) < 0.7, random.random(models)
+    tables = (included, phi, right, test_phi, accuracy)
+    seen, log_odds_, correct, of_tests, accuracies = map(torch.from_numpy, tables)
+    return References(tuple(ids), seen, log_odds_, correct, of_tests, accuracies)
 
 
 def with_references(base: BaseModel, references: References) -> BaseModel:

@@ -42,7 +42,7 @@ def base_with(models: int, seed: int = 0, share: float = 0.5) -> BaseModel:
 
 def attempts(base: BaseModel) -> Chunk:
     """Two steps of gradient ascent on every sample."""
-    ga = algorithms.get("ga")(lr=0.02, max_steps=2)
+    ga = algorithms.get("ga").from_text({"lr": 0.02, "max_steps": 2})
     return evaluate(base, EVERY, unlearn(base, ga, EVERY, 0), base.some(None))
 
 

@@ -22,7 +22,7 @@ from unlearning.errors import UserError
 
 OWN = ("restore", "sql")  # methods that are written by themselves
 ASKED = [name for name in COMMANDS if hasattr(Store, name) and name not in OWN]
-FIRST_PAGE = 12  # options of a command, with --help
+FIRST_PAGE = 13  # options of a command, with --help
 
 
 @pytest.mark.parametrize("name", COMMANDS)

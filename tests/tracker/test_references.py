@@ -19,7 +19,7 @@ from tracker.cli import run
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.sweep import chunks
-from unlearning import datasets
+from unlearning import datasets, engine
 from unlearning.outcome import Status
 from unlearning.references import References
 
@@ -186,9 +186,7 @@ def test_an_imported_model_is_given_the_recipe_of_its_reference_models(
     other = ("--references", 3, "--epochs", 2)
     one_line(indelible(store, *imported, *other), "of another recipe or share")
     one_line(indelible(store, *imported, "--references", 3, "--lr", 0.1), "give --epochs")
-    said = said_by(store)
-    assert said.digest == said_by(store).digest
-    assert len(said) == 3
+    assert len(said_by(store)) == 3
 
 
 def test_references_of_a_recipe_that_learns_less_are_said_to_be_none(
@@ -289,14 +287,14 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
     other = own_copy(referred, tmp_path / "other")
     sweep = ("sweep", *GA, *known_samples(referred, 4), "--until", "reference", "--workers", 1)
     assert indelible(referred, *sweep).code == 0
-    real, calls = chunks.unlearn, 0
+    calls = 0
 
     def unlearn(*given: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise KeyboardInterrupt
-        return real(*given)
+        return engine.unlearn(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(chunks, "unlearn", unlearn)

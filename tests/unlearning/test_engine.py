@@ -210,7 +210,7 @@ def test_a_step_of_nan_ends_a_member_before_its_target(
     phi = log_odds(base.train_logits[positions], base.train_labels[positions])
     exploding = Exploding(lr=1e-4, max_steps=50)
     result = unlearn(base, exploding, positions, SEED, execution, target=phi - 2)
-    once = dataclasses.replace(algorithms.get("ga")(), lr=1e-4, max_steps=1)
+    once = algorithms.get("ga").from_text({"lr": 1e-4, "max_steps": 1})
     before = unlearn(base, once, positions[:1], SEED, execution, target=phi[:1] - 2)
     assert result.status == ["non_finite", "at_reference"]
     assert int(result.steps[0]) == 1

@@ -70,7 +70,7 @@ def test_stack_equals_plain_loop(
 
 
 # Log-odds below the base model's at which members end: one is there already, one never is.
-BELOW = torch.tensor([0.2, 1.0, -0.5, 3.0, 8.0, 1e4], dtype=torch.float64)
+BELOW = torch.tensor([0.2, 1.0, -0.5, 3.0, 8.0, 1e300], dtype=torch.float64)
 
 
 UNTIL = [
@@ -97,4 +97,5 @@ def test_stack_equals_plain_loop_until_a_target(
         assert int(result.kept[member]) == expected.steps
     assert result.status[2] == "nothing_to_forget"
     if name in ("ga", "neggrad"):
-        assert {"at_reference", "max_steps"} < set(result.status)
+        assert "at_reference" in result.status
+        assert result.status[-1] in ("max_steps", "non_finite")

@@ -21,8 +21,9 @@ def random_references(seed: int, models: int = 12, samples: int = 4) -> Referenc
     included = random.random((models, samples)) < 0.5
     phi = random.normal(0, 3, samples) + random.normal(size=(models, samples))
     test_phi = random.normal(size=(models, 5))
-    each = (included, phi, phi > 0, test_phi, random.random(models))
-    return References((4, 2, 9, 5), *map(torch.from_numpy, each))
+    tables = (included, phi, phi > 0, test_phi, random.random(models))
+    seen, log_odds, correct, of_tests, accuracy = map(torch.from_numpy, tables)
+    return References((4, 2, 9, 5), seen, log_odds, correct, of_tests, accuracy)
 
 
 def of_many(mean: float, sd: float) -> Moments:
