@@ -286,12 +286,10 @@ def referenced(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(store: Store, run: Run, ids: Sequence[int]) -> References:
         draw = torch.Generator().manual_seed(0)
         seen = (torch.arange(len(ids)) + torch.arange(8)[:, None]) % 4 > 0
-        level = torch.randn(8, len(ids), generator=draw, dtype=torch.float64) + 4
+        phi = torch.randn(8, len(ids), generator=draw, dtype=torch.float64) + 4 + seen.double()
         tests = torch.randn(8, 797, generator=draw, dtype=torch.float64) + 6
         right = torch.ones_like(seen)
-        return References(
-            tuple(ids), seen, level + seen.double(), right, tests, right[:, 0].double()
-        )
+        return References(tuple(ids), seen, phi, right, tests, right[:, 0].double())
 
     monkeypatch.setattr(references, "read", read)
 
