@@ -250,7 +250,7 @@ class Store:
             address: Address of the Ray cluster; local begins one on this machine. Default:
                 RAY_ADDRESS, or one that runs here, or else local.
             slots: CPUs of the Ray cluster to take, or GPUs. Default: all.
-            factors: Also a factor family of your own.
+            factors: Also an optional factor family, such as relearning, or one of your own.
 
         Returns:
             A row a sweep, or one of the base model: how many were measured.
@@ -327,6 +327,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
         workers: int | None = None,
@@ -366,6 +367,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -531,6 +535,7 @@ class Store:
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
+        until: Literal["flip", "reference"] = "flip",
         max_loss: float = 5.0,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
@@ -573,6 +578,9 @@ class Store:
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             precision: Precision of weights and inputs; a part of every member's key.
@@ -585,8 +593,8 @@ class Store:
             remaining: Training samples that stand for the remaining data in the factors; N are
                 drawn once. Default: all.
             name: Name of the sweep. Default: what it does.
-            factors: Also measure a factor family of your own, of members that are not in the
-                store.
+            factors: Also measure an optional factor family, such as relearning, or one of your
+                own.
             chunk: Members at a time. Default: auto.
             checkpoints: Whose unlearned weights to keep, for each algorithm.
             execution: Members of a chunk together, or one by one; auto measures which is
@@ -692,7 +700,7 @@ class Store:
                 once, is for test.
             leave_out: Also train a model without each of these samples, for the factors of
                 family reference.
-            reference_share: The share of the samples that each of them sees. Default: 0.5.
+            reference_share: The share of the samples that each of them sees. Default: 0.75.
             learning_events: Record how each sample is learned, for the factors of family
                 learning; a model that is there without is trained again for it if this is
                 given. Default: record, but never train again.
