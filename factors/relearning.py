@@ -5,8 +5,6 @@ What a model still holds of a sample comes back sooner than it comes to a model 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -14,8 +12,8 @@ from factors.distance import NO_MODEL
 from factors.evaluation import Chunk
 from factors.family import Column, Family
 from factors.forgetting import TOO_FEW, said
-from unlearning import algorithms
 from unlearning.algorithm import Forget, Retain
+from unlearning.algorithms.ft import FineTuning
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Params
 from unlearning.execution import Execution, by_device, gradients, map_members
@@ -80,7 +78,7 @@ def relearn(
     Returns: steps, BUDGET where those are not enough, and whether they are, (K,) float64 each in
     main memory.
     """
-    algorithm = replace(algorithms.get("ft").from_text({}), max_steps=BUDGET)
+    algorithm = FineTuning(max_steps=BUDGET)
     forget = forget_samples(base, positions, SEED)
     batches = draw_retain(base, algorithm, positions, SEED)
     params = {name: weights[name].clone().requires_grad_() for name in base.params}

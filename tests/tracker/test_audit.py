@@ -17,7 +17,8 @@ from tests.tracker.test_damage import one_line
 from tracker.base import base_models, references
 from tracker.cli import run
 from tracker.store.opening import open_store
-from tracker.studies import audit
+from tracker.store.records import Kind
+from tracker.studies.audited import read_audited
 from unlearning.base_model import logits
 from unlearning.several import moved
 
@@ -41,8 +42,8 @@ def audited(swept: Path) -> list[dict[str, Any]]:
     """The rows of `audit_phi` after an audit."""
     assert run(["--store", str(swept), "audit"]) == 0
     store = open_store(swept)
-    (parent,) = store.finished_runs(audit.Kind.AUDIT)
-    table = audit.read_audited(store.artifacts, parent.info.artifact_uri, parent.data.tags)
+    (parent,) = store.finished_runs(Kind.AUDIT)
+    table = read_audited(store.artifacts, parent.info.artifact_uri, parent.data.tags)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -116,8 +117,8 @@ def test_an_audit_that_was_stopped_goes_on(
 ) -> None:
     folder = own_copy(swept, tmp_path / "copy")
     store = open_store(folder)
-    (known,) = store.finished_runs(audit.Kind.AUDIT)
-    for child in [known, *store.finished_runs(audit.Kind.AUDITED)]:
+    (known,) = store.finished_runs(Kind.AUDIT)
+    for child in [known, *store.finished_runs(Kind.AUDITED)]:
         store.client.delete_run(child.info.run_id)
     base_id = base_models.find(store, "latest").info.run_id
     for tag in store.run(base_id).data.tags:
@@ -137,8 +138,8 @@ def test_an_audit_that_was_stopped_goes_on(
     first = len(made)
     assert indelible(folder, "audit", "--workers", "1").code == 0
     assert len(made) - first < MODELS, "those that were done are kept"
-    (again,) = store.finished_runs(audit.Kind.AUDIT)
-    table = audit.read_audited(store.artifacts, again.info.artifact_uri, again.data.tags)
+    (again,) = store.finished_runs(Kind.AUDIT)
+    table = read_audited(store.artifacts, again.info.artifact_uri, again.data.tags)
     assert [row["phi"] for row in table.to_pylist()] == pytest.approx([r["phi"] for r in audited])
     assert indelible(folder, "check").code == 0
 

@@ -35,7 +35,7 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_algorithm_factor_and_status_is_documented() -> None:
-    columns = [column.name for column in factors.columns()]
+    columns = [column.name for column in factors.columns(factors.every())]
     named = {"algorithms": algorithms.names(), "factors": columns, "commands": [*Status]}
     for page, names in named.items():
         for name in names:
