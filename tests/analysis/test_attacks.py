@@ -244,7 +244,9 @@ def test_ratio_wins_are_those_of_the_oracle() -> None:
     for seed, (n, m) in enumerate([(3, 3), (7, 5), (24, 8)]):
         random = np.random.default_rng(seed)
         u, o = random.normal(1, 2, n), random.normal(size=m)
-        assert ratio_wins(u, o).mean() == pytest.approx(oracle.leave_pair_out_auc(u.tolist(), o.tolist()))
+        assert ratio_wins(u, o).mean() == pytest.approx(
+            oracle.leave_pair_out_auc(u.tolist(), o.tolist())
+        )
     assert np.isnan(ratio_wins(u[:2], o)).all()
 
 
