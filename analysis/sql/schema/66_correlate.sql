@@ -1,6 +1,6 @@
--- correlate(reading, fixed, population, sweep := null, target := 'gt'): one row per sweep, algorithm
--- and factor: Spearman's rho of the factor against the target, with ties at their average rank and
--- incomplete pairs left out. The arguments are those of correlation_pairs.
+-- correlate(reading, fixed, population, sweep := null, target := 'gt'): one row per sweep,
+-- algorithm and factor: Spearman's rho of the factor against the target, with ties at their average
+-- rank and incomplete pairs left out. The arguments are those of correlation_pairs.
 -- flipped: how many of the n pairs belong to members that flipped.
 -- example: from correlate('one', null, 'flipped')
 create macro correlate(reading, fixed, population, sweep := null, target := 'gt') as table
