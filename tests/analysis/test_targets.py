@@ -38,8 +38,7 @@ def sweep(n: int = 40) -> Members:
         values["relearn_steps"] = float(random.integers(0, 5))
         values[FACTORS[k % len(FACTORS)]] = math.nan
         f = float(random.uniform(0.1, 1))
-        more: dict[str, Any] = {"label": k % 3, **values}
-        members.append(member(k, f, 0.9, ENDS[k % len(ENDS)], **more))
+        members.append(member(k, f, 0.9, ENDS[k % len(ENDS)], "ga", k % 3, **values))
     return members
 
 
@@ -121,8 +120,9 @@ def test_each_target_has_its_own_ceiling(tmp_path: Path, count: int) -> None:
     for place, m in enumerate(members):
         k = m["sample_id"]
         m["metrics"]["z"] = truth[k] + 0.4 * random.normal()
-        accuracy = 0.8 + 0.05 * truth[k] + 0.01 * random.normal()
-        m["metrics"]["test_accuracy"] = round(float(accuracy), 2)
+        m["metrics"]["test_accuracy"] = round(
+            float(0.8 + 0.05 * truth[k] + 0.01 * random.normal()), 2
+        )
         if place % 17 != 3:  # the others lack it, and their samples are no pairs
             m["metrics"]["unlearning_gap"] = random.normal()
     with warehouse_of(tmp_path, members, ("test_accuracy", *MEASURED)) as warehouse:

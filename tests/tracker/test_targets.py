@@ -49,7 +49,7 @@ def attempts(store: Path, seed: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("target", [*METRICS, "points_lost"])
-def test_rho_with_a_target_is_scipys(store: Path, indelible: Indelible, target: str) -> None:
+def test_rho_with_a_target_is_scipys(store: Path, indelible: Indelible, target: Any) -> None:
     sweep = library.open(store).find_sweep()
     (seed,) = {r.data.params["seed"] for r in [open_store(store).run(sweep.run_id)]}
     answer = indelible(store, "correlate", "--target", target, "--format", "json")

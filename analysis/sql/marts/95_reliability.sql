@@ -1,7 +1,7 @@
 -- reliability: one row per design and target that was repeated: how far the target agrees with
 -- itself where only a seed is another, over the repeats that share their samples (see repeats) and
--- the n samples that have it in each of them. The columns up to seed say which design it is, as in
--- designs.
+-- the n samples that have it in each of them. The columns up to seed say which design it is, as
+-- in designs.
 -- ceiling: the root of mean_rho: the most to expect of the correlation of one measurement of the
 -- target with anything that shares no chance with it. That is what is known before unlearning,
 -- where the seeds of unlearning differ, and what does not look at the base model, where those of

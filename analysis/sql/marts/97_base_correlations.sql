@@ -69,7 +69,7 @@ select
     case when t.spearman_brown > 0 then sqrt(t.spearman_brown) end as ceiling,
     sqrt(stepped_up(not_below_zero(t.mean_rho_low), t.repeats)) as ceiling_low,
     sqrt(stepped_up(not_below_zero(t.mean_rho_high), t.repeats)) as ceiling_high,
-    c.ingredient, why_undefined(f.n, f.constant_factor, f.constant_gt) as undefined
+    c.ingredient, why_undefined(f.n, f.constant_factor, f.constant_gt, 'gt') as undefined
 from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor

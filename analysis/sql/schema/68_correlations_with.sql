@@ -1,6 +1,5 @@
 -- correlations_with(target, sweep := null): the rows of correlations, of any target and of one
 -- sweep or all. Needs functions of ours that a plain DuckDB lacks.
--- example: from correlations_with('points_lost')
 create macro correlations_with(target, sweep := null) as table
 select c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position)
 from (
