@@ -66,7 +66,7 @@ def test_rho_with_a_target_is_scipys(store: Path, indelible: Indelible, target: 
             told += 1
     assert told > 40
     assert target not in {row["factor"] for row in rows}
-    here = sweep.correlations(target=target)  # type: ignore[arg-type] # each of TARGETS
+    here = sweep.correlations(target=target)
     found = dict(here.project("factor, rho").fetchall())
     assert found == {row["factor"]: row["rho"] for row in rows}
     assert set(here.project("target").fetchall()) == {(target,)}
