@@ -78,7 +78,8 @@ def test_the_model_of_the_docs_is_fitted(
 
 def test_sample_queries_answer(done: Done) -> None:
     assert len(QUERIES) >= 7
-    done_beside = ("predict", "from unlearning", "from trials")  # not in the fixture's store
+    # Not in the fixture's store.
+    done_beside = ("predict", "from unlearning", "from trials", "from audit", "'z'")
     with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
         for query in QUERIES:
             rows = warehouse.query(query).rows
