@@ -146,6 +146,7 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
         **{"is_damaged": True, "is_unchanged": False},
+        **{"z": None, "z_error": None, "verdict": None},
     }
 
 

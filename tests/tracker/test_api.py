@@ -401,7 +401,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a setting": ({"samples": 1, "settings": {"ga": {"l": 1}}}, "has no 'l'"),
     "a preset": ({"samples": 1, "preset": "none"}, "unknown preset"),
     "a model": ({"samples": 1, "model": "none"}, "there is no base model 'none'"),
-    "a family": ({"samples": 1, "factors": "none"}, "unknown factor family 'none'"),
+    "a family": ({"samples": 1, "factors": "none"}, "no optional factor family is 'none'"),
     "a device": ({"samples": 1, "device": "abacus"}, "device is 'abacus'"),
     "checkpoints": ({"samples": 1, "checkpoints": "some"}, "some"),
     "remaining": ({"samples": 1, "remaining": 10**6}, "remaining is '1000000'"),

@@ -79,7 +79,7 @@ def test_the_model_of_the_docs_is_fitted(
 def test_sample_queries_answer(done: Done) -> None:
     assert len(QUERIES) >= 7
     # Not in the fixture's store.
-    done_beside = ("predict", "from unlearning", "from trials", "from audit", "'z'")
+    done_beside = ("predict", "from unlearning", "from trials", "from audit", "'z'", "reliability")
     with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
         for query in QUERIES:
             rows = warehouse.query(query).rows

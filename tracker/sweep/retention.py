@@ -18,7 +18,7 @@ from tracker.store.write import Store
 from tracker.sweep.plan import Plan, load_plan
 from unlearning.errors import UserError
 from unlearning.naming import number
-from unlearning.outcome import Status
+from unlearning.outcome import ARRIVED, Status
 
 ACCEPTED = "all, none, flipped, hardest:K or easiest:K with K from 1"
 KEEPS = "keeps/"  # begins those tags of a sweep that say what calls of it wanted kept
@@ -68,7 +68,7 @@ class Retention:
         if self.kind == "none":
             return set()
         if self.kind == "flipped":
-            return {key for key, m in members.items() if m.status == Status.FLIPPED}
+            return {key for key, m in members.items() if m.status in ARRIVED}
         if self.kind == "all":
             return {key for key, m in members.items() if m.status != Status.ALREADY_WRONG}
         sign = 1 if self.kind == "hardest" else -1

@@ -25,7 +25,7 @@ from tracker.sweep.measuring import Outcome, lacking, measure
 from tracker.sweep.memory import workers_within
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.parent import chosen_executions, close, found, parent_record
-from tracker.sweep.plan import Plan, add_to_catalog
+from tracker.sweep.plan import FLIP, Plan, add_to_catalog
 from tracker.sweep.retention import Checkpoints
 from tracker.sweep.shards import SHARD, Share, tell
 from tracker.sweep.summary import before_sweep
@@ -78,7 +78,8 @@ def run(
         checkpoints.note(sweep_id)
         tell(store, sweep_id, share_of, plan.keys(), done)
         views.add(store, experiment_id, sweep_id)
-        reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
+        if plan.until == FLIP:
+            reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
         sweep = _Sweep(
             *(store, base_run, store.run(sweep_id), plan, share, options, checkpoints, reporter),
             *(dict(done), workers, check_driver),

@@ -3,7 +3,6 @@
 -- samples: how many samples it asked for.
 -- remaining: how many training samples stood for the remaining data in the factors that look at it;
 -- NULL where all did.
--- until: what ends an attempt: 'flip' or 'reference'.
 -- planned, finished: how many attempts it asked for, and how many of them are there.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.

@@ -1,9 +1,6 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
 -- its sweep, base model and settings, and how well the network does on the test set.
--- z: (log-odds of the sample's label - reference_phi) / reference_sd, of the unlearned network: how
--- far it stands above models that never saw the sample; NULL where there are no reference models,
--- or fewer than two of them never saw it.
--- z_error: its standard error, that few reference models leave.
+-- z_error: the standard error of z, that few reference models leave.
 -- verdict: 'forgotten' where |z| is within the middle 90% of models that never saw the sample, else
 -- 'over_forgotten' (z below) or 'remembered' (z above); NULL where z is.
 -- is_damaged: whether test_points_lost is more than 5: a flip at such a price is a ruined model,
