@@ -57,7 +57,7 @@ def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
     return inside - outside
 
 
-def before(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+def reference_models(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Where the models stand that never saw the sample, and where the base model does."""
     references, at = base.references, positions.cpu()
     if references is None:
@@ -71,7 +71,7 @@ def before(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     }
 
 
-def after(chunk: Chunk) -> dict[str, Tensor]:
+def forgetting(chunk: Chunk) -> dict[str, Tensor]:
     """Where the unlearned model stands among those that never saw the sample."""
     base, at = chunk.base, chunk.positions.cpu()
     references = base.references
@@ -103,7 +103,7 @@ MEMORIZATION = Family(
 
 BEFORE = Family(
     name="forgetting",
-    pre=before,
+    pre=reference_models,
     of_companions=said,
     source=LIRA,
     undefined=TOO_FEW,
@@ -124,7 +124,7 @@ BEFORE = Family(
 
 AFTER = Family(
     name="forgetting",
-    post=after,
+    post=forgetting,
     of_companions=said,
     source=LIRA,
     undefined=TOO_FEW,

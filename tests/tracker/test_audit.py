@@ -59,10 +59,13 @@ def test_what_is_said_of_each_sample_is_what_the_oracles_say(
             never[row["sample_id"]].append(row["phi"])
     asked = "select * from audits where algorithm != 'never_saw'"
     found = json.loads(indelible(swept, "sql", asked, "--format", "json").out)
-    assert {(row["algorithm"], row["sample_id"]) for row in found} == forgot.keys()
+    assert {(row["algorithm"], row["sample_id"]) for row in found} >= forgot.keys()
     for row in found:
         u, o = forgot[row["algorithm"], row["sample_id"]], never[row["sample_id"]]
         assert (row["models_saw"], row["models_never_saw"]) == (len(u), len(o))
+        if not u:  # too few of the others say where they stop
+            assert (row["auc_z"], row["klom"], row["p"]) == (None, None, None)
+            continue
         assert row["auc_z"] == pytest.approx(oracle.auc(u, o))
         if min(len(u), len(o)) > 2:
             assert row["auc_ratio"] == pytest.approx(oracle.leave_pair_out_auc(u, o))

@@ -46,13 +46,14 @@ from tracker.studies.audited import (
 )
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import executions_of
+from tracker.sweep.memory import chunk_size
 from tracker.sweep.plan import REFERENCE, KeptPlan, member_key
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Model, logits
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
-from unlearning.execution import by_device
+from unlearning.execution import Execution, by_device
 from unlearning.losses import log_odds, wide
 from unlearning.references import References, moments
 from unlearning.several import moved
@@ -61,7 +62,6 @@ from unlearning.version import VERSION
 FEWEST = 6  # models of each part
 NEIGHBOURS = 4  # of a sample, in the test set
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a sample's copies, in pixels
-AT_A_TIME = 32  # samples that one model forgets, each alone
 COMPUTED = ("saw", "phi", "points_lost", "steps")  # of a model
 
 
@@ -191,27 +191,37 @@ class _Auditor:
             own = moved(base, state, out.nonzero().squeeze(1))
             for kind, (name, settings) in enumerate(asked.plan.settings.items(), start=1):
                 algorithm = algorithms.get(name).from_text(settings)
-                for rows in saw.nonzero().squeeze(1).split(AT_A_TIME):
-                    done = self.forget(own, algorithm, rows, phi[0, rows, 0])
+                how = self.executions.get(name, by_device(base.device))
+                room = THREADS.room(own) / THREADS.count(own)
+                size = chunk_size(own, algorithm, how, None, room)
+                for rows in saw.nonzero().squeeze(1).split(size):
+                    done = self.forget(own, algorithm, how, rows, phi[0, rows, 0])
                     phi[kind, rows], points[kind, rows], steps[kind, rows] = done
         columns = (saw, phi, points, steps)
         return {name: part[None] for name, part in zip(COMPUTED, columns, strict=True)}
 
     def forget(
-        self, own: BaseModel, algorithm: Algorithm, rows: Tensor, phi: Tensor
+        self,
+        own: BaseModel,
+        algorithm: Algorithm,
+        how: Execution,
+        rows: Tensor,
+        phi: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Phi, points of test accuracy lost and steps after a model forgot each of some samples.
+
+        NaN where too few of the other models say at which log-odds it is to end.
 
         Args:
             rows: of the samples, (K,). phi: of the model before, (K,).
         """
         plan, seed = self.asked.plan, int(self.asked.sweep.data.params["seed"])
-        target = None
+        target, unknown = None, torch.zeros(len(rows), dtype=torch.bool)
         if plan.until == REFERENCE:
             target = self.judges.mapped(phi, self.at[rows])
+            unknown = target.isnan()
         ids = [plan.sample_ids[row] for row in rows.tolist()]
         positions = own.dataset.train.positions(ids)
-        how = self.executions.get(algorithm.name, by_device(own.device))
         found = unlearn(own, algorithm, positions, seed, how, self.stop.is_set, target)
         before = wide(own.test_logits.argmax(dim=1) == own.test_labels).mean()
         after, lost = [], []
@@ -220,7 +230,10 @@ class _Auditor:
             after.append(self.phi(model, row))
             right = logits(model, own.test_inputs).argmax(dim=1) == own.test_labels
             lost.append(100 * (before - wide(right).mean()).cpu())
-        return torch.stack(after), torch.stack(lost).double(), found.steps.double()
+        numbers = torch.stack(after), torch.stack(lost).double(), found.steps.double()
+        for of_samples in numbers:
+            of_samples[unknown] = torch.nan
+        return numbers
 
     @torch.no_grad()
     def phi(self, model: Model, row: int) -> Tensor:
@@ -235,7 +248,7 @@ def _asked_about(base: BaseModel, at: Tensor) -> tuple[Tensor, Tensor]:
         at: positions of the samples, (S,).
 
     Returns: images (S, queries, C, H, W) and labels (S, queries). The nearest ones are so by the
-    base model's features; where a class has fewer test samples than NEIGHBOURS, some come again.
+    base model's features; where a class has fewer test samples than NEIGHBOURS, others stand in.
     """
     images, labels = base.train_inputs[at], base.train_labels[at]
     moves = MOVES if min(images.shape[-2:]) > 1 else ()
