@@ -34,6 +34,7 @@ Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
   {indelible} agree                                  do the algorithms agree?
   {indelible} predict --score latest                 how well was it known beforehand?
   {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
+  {indelible} train --references 32                  then 'measure': was it forgotten?
 The report with its pictures: {report}"""
 
 
