@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.chance import permutations
-from analysis.statistics import LEVEL, RESAMPLES, SEED, Counts, Floats, whole_ranks
+from analysis.statistics import LEVEL, RESAMPLES, SEED, Counts, Floats
 
 LEAST_SD = 1e-3  # of phi; models that all stand on one spot have none
 CAP = 50.0  # epsilon where the two kinds are told apart without a mistake
@@ -25,18 +25,6 @@ EMPTY = 1e-5  # least probability under o of a bin in which u has models
 ROUNDING = 1e-12  # of an energy, by which those may be smaller that are the same
 
 # How well scores tell two kinds apart
-
-
-def auc(positive: Floats, negative: Floats) -> float:
-    """Probability that a positive score is above a negative one; equal ones count a half.
-
-    Mann and Whitney's U over the number of pairs, from average ranks. NaN where a side is empty.
-    """
-    n, m = len(positive), len(negative)
-    if not n or not m:
-        return math.nan
-    ranks, _ = whole_ranks(np.concatenate([positive, negative]))
-    return (float(ranks[:n].sum()) / (n * m) + 1) / 2
 
 
 def tpr_at(positive: Floats, negative: Floats, fpr: float) -> float:
@@ -73,8 +61,8 @@ def ratio_wins(u: Floats, o: Floats) -> Floats:
     """Whether U-LiRA ranks each of u above each of o: 1, 0, or .5, (u, o). Its mean is an AUC.
 
     Both of a pair are left out of the fits by which their likelihood ratios are compared. Only so
-    is the AUC .5 on average where there is nothing to tell (Airola et al. 2011): scores that leave
-    out one model each are the lower, the farther a model is from its own kind. NaN where either has
+    is the AUC .5 on average where there is nothing to tell (Airola et al. 2011): of scores that
+    leave out one model each it is below. NaN where either has
     fewer than three.
     """
     if min(len(u), len(o)) < 3:

@@ -23,7 +23,7 @@ TOO_FEW = (
 def said(companions: Companions, sample: int) -> object:
     """What reference models say of a sample, from which what is asked of them follows."""
     references = companions.references
-    return None if references is None else (references.digest, references.of(sample).tolist())
+    return None if references is None else references.digest
 
 
 def _undefined(family: Family, size: int) -> dict[str, Tensor]:

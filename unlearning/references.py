@@ -65,21 +65,17 @@ class References:
     """What reference models say of the training samples.
 
     Attributes:
-        sample_ids: of all training samples, in order.
-        included: (models, samples) bool, whether a model saw a sample.
+        included: (models, samples) bool, whether a model saw a sample, in the order of the split.
         phi: (models, samples) float64, log-odds of the sample's label, `losses.log_odds`.
         correct: (models, samples) bool, whether the label is predicted.
         test_phi: (models, test samples) float64.
-        test_accuracy: (models,) float64.
         shift: standard deviations by which the models' means are raised: see `seen_from`.
     """
 
-    sample_ids: tuple[int, ...]
     included: Tensor
     phi: Tensor
     correct: Tensor
     test_phi: Tensor
-    test_accuracy: Tensor
     shift: float = 0.0
 
     def __len__(self) -> int:
@@ -88,12 +84,7 @@ class References:
     def only(self, models: Tensor) -> References:
         """What some of the models say, by their indices or a mask."""
         return References(
-            self.sample_ids,
-            self.included[models],
-            self.phi[models],
-            self.correct[models],
-            self.test_phi[models],
-            self.test_accuracy[models],
+            self.included[models], self.phi[models], self.correct[models], self.test_phi[models]
         )
 
     def seen_from(self, test_phi: Tensor) -> References:
@@ -113,16 +104,6 @@ class References:
         parts = (self.included, self.phi, self.test_phi)
         said = b"".join(part.contiguous().numpy().tobytes() for part in parts)
         return hashlib.sha256(said).hexdigest()[:16]
-
-    @cached_property
-    def rows(self) -> dict[int, int]:
-        """The samples' columns, by sample id."""
-        return {sample: row for row, sample in enumerate(self.sample_ids)}
-
-    def of(self, sample: int) -> Tensor:
-        """What all models say of one sample, (2, models) float64: phi, and whether they saw it."""
-        row = self.rows[sample]
-        return torch.stack([self.phi[:, row], self.included[:, row].double()])
 
     @cached_property
     def outside(self) -> Moments:

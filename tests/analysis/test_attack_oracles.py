@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.attacks import auc, epsilon, klom, likelihood_ratio, permutation_p, tpr_at
-from tests.analysis.test_attacks import drawn, of
+from analysis.attacks import epsilon, klom, likelihood_ratio, permutation_p, tpr_at
+from tests.analysis.test_attacks import auc, drawn, of
 from tests.oracles import forgetting as oracle
 
 SIDES = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=1, max_size=9)

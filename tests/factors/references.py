@@ -20,10 +20,10 @@ def drawn(base: BaseModel, models: int, seed: int = 0, share: float = 0.5) -> Re
     phi = random.normal(0, 2, len(ids)) + spread * random.normal(size=included.shape)
     phi += 1.5 * included
     test_phi = random.normal(0, 1, tests) + random.normal(size=(models, tests))
-    right, accuracy = random.random(included.shape) < 0.7, random.random(models)
-    tables = (included, phi, right, test_phi, accuracy)
-    seen, log_odds_, correct, of_tests, accuracies = map(torch.from_numpy, tables)
-    return References(tuple(ids), seen, log_odds_, correct, of_tests, accuracies)
+    right = random.random(included.shape) < 0.7
+    tables = (included, phi, right, test_phi)
+    seen, log_odds_, correct, of_tests = map(torch.from_numpy, tables)
+    return References(seen, log_odds_, correct, of_tests)
 
 
 def with_references(base: BaseModel, references: References) -> BaseModel:

@@ -48,9 +48,7 @@ def known(below: float) -> BaseModel:
     )
     included = torch.arange(6)[:, None] % 2 == torch.arange(phi.shape[1]) % 2
     ids = tuple(base.dataset.train.ids.tolist())
-    told = References(
-        ids, included, phi - below * ~included, phi > 0, test_phi, torch.ones(6).double()
-    )
+    told = References(included, phi - below * ~included, phi > 0, test_phi)
     nothing = base.test_logits[:0]  # of such a model only that there is one
     left_out = {ids[position]: nothing for position in positions[:-1].tolist()}
     friends = Companions(left_out=left_out, references=told)

@@ -214,7 +214,7 @@ def test_the_numbers_are_those_of_threads(
 def test_predictions_factors_and_references_are_those_of_threads(
     trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine
 ) -> None:
-    ids, all_ids = (base.model.dataset.train.ids[:some].tolist() for some in (6, None))
+    ids = base.model.dataset.train.ids[:6].tolist()
     found = []
     for name, engine in (("threads", Threads(2)), ("ray", on_ray)):
         store = opened(SqlStore, own_copy(trained, tmp_path / name))
@@ -223,7 +223,7 @@ def test_predictions_factors_and_references_are_those_of_threads(
         assert base.model.origin is not None
         how = Making(base.model.origin.arch, base.model.origin.recipe)
         refer(store, base.run_id, base.model, how, 3, lambda *_: None, engine)
-        beside = companions.load(store, store.run(base.run_id), all_ids)
+        beside = companions.load(store, store.run(base.run_id))
         factors = pre_factors(store, base, ids, engine=engine)
         found.append((predicted.rows.to_pylist(), beside, factors))
     (rows_, beside, factors), (rows_ray, beside_ray, factors_ray) = found

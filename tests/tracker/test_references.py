@@ -14,6 +14,7 @@ from tests.tracker.conftest import Indelible, own_copy
 from tests.tracker.test_damage import one_line
 from tests.tracker.test_models import OWN, members
 from tracker.base import references
+from tracker.base.parts import REFERENCES
 from tracker.base.references import Making
 from tracker.cli import run
 from tracker.store.opening import open_store
@@ -62,11 +63,16 @@ def referred(with_once: Path, tmp_path: Path) -> Path:
     return own_copy(with_once, tmp_path / "with")
 
 
+def rows() -> dict[int, int]:
+    """Where the training samples stand in the split, by id."""
+    return {sample: row for row, sample in enumerate(datasets.load("digits").train.ids.tolist())}
+
+
 def said_by(folder: Path) -> References:
     """What the reference models of the base model say."""
     store = open_store(folder)
     (base,) = store.finished_runs(Kind.BASE_MODEL)
-    found = references.read(store, base, datasets.load("digits").train.ids.tolist())
+    found = references.read(store, base)
     assert found is not None
     return found
 
@@ -75,7 +81,7 @@ def known_samples(folder: Path, count: int) -> list[str]:
     """Options for samples of which two models of each kind tell."""
     said = said_by(folder)
     enough = (said.outside.models > 1) & (said.inside.models > 1)
-    ids = [said.sample_ids[row] for row in enough.nonzero().squeeze(1).tolist()[:count]]
+    ids = [sample for sample, row in rows().items() if enough[row]][:count]
     return [word for sample in ids for word in ("--sample", str(sample))]
 
 
@@ -136,9 +142,11 @@ def test_more_of_them_keep_those_that_were_there(
     assert after.only(torch.arange(8)).digest == before.digest
     assert after.included.sum(dim=1).tolist() == [500] * 9
     assert after.included.unique(dim=0).shape == (9, 1000)
-    logged = next(open_store(referred).finished_runs(Kind.BASE_MODEL)).data.metrics
-    mean = after.test_accuracy.mean().item()
-    assert logged[references.ACCURACY] == pytest.approx(mean)
+    store = open_store(referred)
+    base = next(store.finished_runs(Kind.BASE_MODEL))
+    kept = torch.cat([part["test_accuracy"] for part, _ in REFERENCES.of(store, base)])
+    assert len(kept) == 9
+    assert base.data.metrics[references.ACCURACY] == pytest.approx(kept.mean().item())
     (right, wrong) = (after.phi[after.correct == is_right] for is_right in (True, False))
     assert right.min() > -2.2  # of ten classes the likeliest has a probability of at least .1
     assert wrong.max() < 0  # one that is not the likeliest has less than a half
@@ -243,7 +251,7 @@ def test_a_sweep_until_reference_ends_there_and_says_so(
             assert metrics["forgetting/z"] == pytest.approx(metrics["forgetting/z_untouched"])
         elif status == Status.AT_REFERENCE:
             # Where the model stood among those that saw the sample, it stands among the others.
-            row, untouched = said.rows[sample], metrics["forgetting/z_untouched"]
+            row, untouched = rows()[sample], metrics["forgetting/z_untouched"]
             out = said.outside
             phi = metrics["forgetting/reference_phi"] + untouched * out.sd[row].item()
             shift = (metrics["forgetting/reference_phi"] - out.mean[row].item()) / out.sd[
@@ -320,9 +328,8 @@ def test_z_is_added_to_attempts_that_are_there(without: Path, indelible: Indelib
     run_again = indelible(without, *sweep)
     assert run_again.id == sweep_id
     assert outcomes(without) == after
-    out = said_by(without).outside
-    rows = said_by(without).rows
-    known = [sample for sample in after if out.models[rows[sample]] > 1]
+    out, place = said_by(without).outside, rows()
+    known = [sample for sample in after if out.models[place[sample]] > 1]
     assert known
     for sample, metrics in after.items():
         assert before[sample].items() <= metrics.items()

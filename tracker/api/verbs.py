@@ -374,8 +374,9 @@ def _of_sweeps(
         }
 
     reference = command.sweep or LATEST
-    is_all = reference == "all"
-    for run in sweep_runs(store) if is_all else [sweep_run(store, reference)]:
+    every = sweep_runs(store) if reference == "all" else []
+    is_all = bool(every)
+    for run in every or [sweep_run(store, reference)]:
         try:
             yield of(run)
         except UserError as error:

@@ -111,7 +111,7 @@ def load(
     fill(network, weights, f"of run {run_id}")
     network = network.double() if precision == "float64" else network
     origin = Origin(params["arch"], Recipe.read(params)) if "epochs" in params else None
-    beside = companions.load(store, run, dataset.train.ids.tolist())
+    beside = companions.load(store, run)
     base = BaseModel(network, dataset, device, origin, beside)
     before, now = run.data.metrics.get("test_loss"), accuracies(base)["test_loss"]
     _ = base.held_out_prob  # with all threads of torch, which a worker does not have

@@ -40,15 +40,11 @@ SEEDS_FOR = 5  # samples at most are left out with a second seed too
 DOING = {LEFT_OUT: "leaving out", SECOND_SEED: "a second seed"}
 
 
-def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
-    """What is kept with a base model's run. Raises Damaged where a part of it is.
-
-    Args:
-        sample_ids: of all training samples, in order.
-    """
+def load(store: Store, run: Run) -> Companions:
+    """What is kept with a base model's run. Raises Damaged where a part of it is."""
     left_out = known(store, run, LEFT_OUT, _asked(LEFT_OUT), strict=True)["logits"]
     learned = [Learning(part["losses"], part["margins"]) for part, _ in LEARNING.of(store, run)]
-    return Companions(left_out, references.read(store, run, sample_ids), next(iter(learned), None))
+    return Companions(left_out, references.read(store, run), next(iter(learned), None))
 
 
 def leave_out(

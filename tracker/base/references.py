@@ -6,7 +6,7 @@ Kept is what they say of the training samples, not their weights: these follow f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -93,11 +93,8 @@ def making(store: Store, run: Run) -> Making | None:
     return None
 
 
-def read(store: Store, run: Run, sample_ids: Sequence[int]) -> References | None:
+def read(store: Store, run: Run) -> References | None:
     """What the reference models of a base model say; None where it has none.
-
-    Args:
-        sample_ids: of all training samples, in order.
 
     Raises Damaged where a part of it is.
     """
@@ -108,10 +105,10 @@ def read(store: Store, run: Run, sample_ids: Sequence[int]) -> References | None
     numbers = sorted(rows["phi"])
     if not numbers:
         return None
-    *parts, accuracies = ([rows[name][k] for k in numbers] for name in NAMES)
-    seen, phi, correct, test_phi = map(torch.stack, parts)
-    accuracy = torch.tensor(accuracies, dtype=torch.float64)
-    return References(tuple(sample_ids), seen, phi, correct, test_phi, accuracy)
+    seen, phi, correct, test_phi = (
+        torch.stack([rows[name][k] for k in numbers]) for name in NAMES[:-1]
+    )
+    return References(seen, phi, correct, test_phi)
 
 
 def refer(
