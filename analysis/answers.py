@@ -22,7 +22,8 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
             *("sweep", "settings", "statuses", "members", "points", "regimes", "gallery", "agree"),
             *("classes", "ceilings", "class_tests", "strengths", "seed_agreement", "known"),
             *("unknown", "predicted", "flip_calibration", "ladder", "heat_map_repeats", "overall"),
-            *("summary", "contradictions", "without_gt"),
+            *("summary", "contradictions", "without_gt", "stops", "audited"),
+            *("curves", "bands", "flips"),
         )
     },
     "paper": ("compare", {"against": None, "population": "all"}),
@@ -84,6 +85,14 @@ class Answers:
         step = math.ceil(len(every) / MOST) or 1
         remarkable = (*self.rows("gallery"), *self.extremes["hardest"], *self.extremes["easiest"])
         return sorted({*every[::step], *(row["sample_id"] for row in remarkable)})
+
+    @property
+    def first_attempts(self) -> dict[int, int]:
+        """The place of each sample's first attempt among the rows of `members`, by sample."""
+        places: dict[int, int] = {}
+        for place, row in enumerate(self.rows("members")):
+            places.setdefault(row["sample_id"], place)
+        return places
 
     @property
     def extremes(self) -> dict[str, Rows]:

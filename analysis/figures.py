@@ -5,6 +5,7 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from analysis.answers import Answers, Gallery
 from analysis.atomic import make_folder, written_atomically
+from analysis.findings import strongest
+from analysis.likeness import alike
 from analysis.pictures import Pictures
-from analysis.words import Rows, crowd, looks, names, nested, said, signed
+from analysis.pictures_of_samples import courses, grid, legend, likeness, ranks
+from analysis.words import Rows, crowd, is_squeezed, looks, names, nested, said, signed
 
 Format = Literal["png", "pdf", "svg"]
 # Of so many pieces of work: a context whose function is told how many more are done, and which.
@@ -43,31 +48,51 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 200,
 }
-COLUMNS = 4  # panels side by side
 # How what is known beforehand is drawn.
 RUNGS: dict[str, dict[str, Any]] = {
     "factor": {"label": "a factor", "marker": "o", "c": "#4A9BD0", "s": 10},
     "index": {"label": "the index", "marker": "D", "c": "#E07B39", "s": 20},
 }
+# How models are drawn that an audit compared.
+COMPARED: dict[str, dict[str, Any]] = {
+    "untouched": {"label": "saw it, nothing was done", "color": "0.6"},
+    "never_saw": {"label": "never saw it", "color": "#4A9BD0"},
+    "forgot": {"label": "saw it, and forgot it", "color": "#E07B39"},
+}
+BLUR = 0.25  # standard deviation of the normal that stands for a model, in z
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 
 def write_figures(
-    answers: Answers, pictures: Pictures, folder: Path, kind: Format, bar: Bar | None = None
+    answers: Answers,
+    pictures: Pictures,
+    folder: Path,
+    kind: Format,
+    bar: Bar | None = None,
+    every: bool = False,
 ) -> list[Path]:
     """Write the figures of a sweep into a folder, a file each; their paths.
 
-    `correlations`, `predicted` where attempts were predicted, `ladder` where it is known what
-    factors take, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
-    there are images, `gallery-NAME` (as figures 15 to 22).
+    `correlations`, `alike`, `courses`, `ranks`, `predicted` where attempts were predicted, `ladder`
+    where it is known what factors take, `audited` where there is an audit, `factor-NAME` (a panel
+    an algorithm, as figures 1 to 14 of the paper) and, where there are images, `gallery-NAME` (as
+    figures 15 to 22).
 
     Args:
         bar: is told of each that is drawn, by its name.
+        every: if not, the factors that are drawn are the strongest of each phase, and the
+            galleries those of GT and of the strongest that is known before.
 
     Raises UserError if the folder cannot be written, Failure if there is no room.
     """
     make_folder(folder, f"the figures in {folder}")
     figures, paths = _figures(answers, pictures), list[Path]()
+    if not every:
+        first, last = (
+            strongest(answers.rows("strengths"), phase).get("factor") for phase in ("pre", "post")
+        )
+        kept = {f"factor-{first}", f"factor-{last}", "gallery-gt", f"gallery-{first}"}
+        figures = {k: draw for k, draw in figures.items() if "-" not in k or k in kept}
     told = bar(len(figures)) if bar else nullcontext(lambda count, doing: None)
     with mpl.rc_context(STYLE), told as advance:
         for name, draw in figures.items():
@@ -78,16 +103,33 @@ def write_figures(
     return paths
 
 
+def as_png(draw: Callable[[], Figure]) -> bytes:
+    """A figure as the content of a file."""
+    content = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        draw().savefig(content, format="png", metadata=NO_DATES["png"])
+    return content.getvalue()
+
+
 def _figures(answers: Answers, pictures: Pictures) -> dict[str, Callable[[], Figure]]:
     """How each figure is drawn, by its name."""
     rows, figures = answers.rows, dict[str, Callable[[], Figure]]()
     found = rows("heat_map")
     if found:
         figures["correlations"] = partial(heat_map, found)
+    like = alike(answers)
+    if len(like["titles"]) > 1:
+        figures["alike"] = partial(likeness, like["titles"], like["strengths"])
+    if rows("bands"):
+        figures["courses"] = partial(courses, rows("bands"), rows("curves"), rows("overall"))
+    if len(names(rows("members"), "algorithm")) > 1:
+        figures["ranks"] = partial(ranks, rows("members"), rows("overall"))
     if rows("predicted"):
         figures["predicted"] = partial(predicted, rows("predicted"), rows("known"))
     if rows("ladder"):
         figures["ladder"] = partial(ladder, rows("ladder"))
+    if rows("audited"):
+        figures["audited"] = partial(audited, rows("audited"))
     correlations = {(row["factor"], row["algorithm"]): row for row in found}
     for factor in rows("points"):
         drawn = partial(scatter, factor, rows("members"), correlations)
@@ -137,6 +179,7 @@ def predicted(members: Rows, scores: Rows) -> Figure:
     for name, axis in axes.items():
         axis.set_title(f"{name}: ρ {signed(rhos[name])}")
         axis.locator_params(nbins=4)
+        axis.locator_params("x", nbins=3)
         axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # those of the points, not of the line
         axis.axline((0, 0), slope=1, color="0.5", linewidth=0.6, linestyle="--", zorder=0)
     figure.supylabel("GT (small is hard)", fontsize=8)
@@ -158,9 +201,42 @@ def ladder(rungs: Rows) -> Figure:
         x, y = ([row[column] for row in best] for column in (cost, "strength"))
         axis.step(x, y, where="post", color="0.6", linewidth=0.6, zorder=0)
         axis.set(title=name, xscale="log", ylim=(0, 1.03))
+        axis.xaxis.set_major_formatter("{x:g}")
     figure.supylabel("|Spearman's ρ| with GT", fontsize=8)
     unit = "as a multiple of an attempt with ga" if is_told else "in seconds"
     figure.supxlabel(f"cost of a sample, {unit}", fontsize=8)
+    return figure
+
+
+def audited(algorithms: Rows) -> Figure:
+    """Where models stand that never saw a sample, and that saw and forgot it, a panel an algorithm.
+
+    Densities over samples and models, with a normal of BLUR for each model.
+
+    Args:
+        algorithms: the report `audited`.
+    """
+    figure, axes = grid(len(algorithms), 2, 1.65)
+    every = np.concatenate([row[kind] for row in algorithms for kind in COMPARED])
+    left, right = np.quantile(every, (0.005, 0.995)) + 4 * BLUR * np.array((-1, 1))
+    z = np.linspace(left, right, 400)
+    for axis, row in zip(axes, algorithms, strict=True):
+        for kind, look in COMPARED.items():
+            away = (z[:, None] - np.array(row[kind])) / BLUR
+            density = np.exp(-(away**2) / 2).mean(axis=1) / (BLUR * math.sqrt(2 * math.pi))
+            axis.plot(z, density, linewidth=1, **look)
+            if kind != "untouched":
+                axis.fill_between(z, density, color=look["color"], alpha=0.15, linewidth=0)
+        auc, low, high = (row[f"auc_ratio{end}"] for end in ("", "_low", "_high"))
+        is_told = auc is not None and not math.isnan(auc)
+        said_auc = f"AUC {auc:.2f} ({low:.2f} to {high:.2f})" if is_told else "AUC unknown"
+        axis.set_title(f"{row['algorithm']}\n{said_auc}")
+        axis.set(yticks=[], xlim=(left, right))
+        axis.spines["left"].set_visible(False)
+    axes[0].set_ylim(bottom=0)  # of all of them, after what they have drawn
+    legend(figure, axes)
+    what = "z: standard deviations from where\nmodels stand that never saw the sample"
+    figure.supxlabel(what, fontsize=8)
     return figure
 
 
@@ -179,17 +255,14 @@ def _panels(
 ) -> tuple[Figure, dict[str, Axes]]:
     """A column against another, a panel an algorithm, with a mark for each kind of row."""
     panels, present = nested(rows, "algorithm"), names(rows, by)
-    figure, axes = _grid(len(panels), 1.75, 1.65)
+    figure, axes = grid(len(panels), 1.75, 1.65, not is_squeezed(rows, y))
     for axis, points in zip(axes, panels.values(), strict=True):
         for kind, look in kinds.items():
             if kind in present:
                 own = [point for point in points if point[by] == kind]
                 axis.scatter([p[x] for p in own], [p[y] for p in own], linewidths=0, **look)
         axis.grid(alpha=0.25, linewidth=0.4)
-    if axes:  # one line of marks, or one below the other above a single panel
-        handles, labels = axes[0].get_legend_handles_labels()
-        look = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
-        figure.legend(handles, labels, ncols=len(labels) if len(axes) > 1 else 1, **look)
+    legend(figure, axes)
     return figure, dict(zip(panels, axes, strict=True))
 
 
@@ -224,7 +297,7 @@ def heat_map(correlations: Rows) -> Figure:
 
 def ends(title: str, panels: Gallery, pictures: Pictures) -> Figure:
     """The easiest (upper row) and hardest (lower row) samples by a factor, for each algorithm."""
-    figure, axes = _grid(len(panels), 1.65, 1.4)
+    figure, axes = grid(len(panels), 1.65, 1.4)
     for axis, (algorithm, sides) in zip(axes, panels.items(), strict=True):
         for row, side in enumerate(("easiest", "hardest")):
             samples = sides.get(side, [])
@@ -250,13 +323,3 @@ def _picture(
     axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
     said = f"{sample['sample_id']}\n{sample['value']:.3g}".replace("-", "\N{MINUS SIGN}")
     axis.text(x, top + 1, said, ha="center", va="top", fontsize=5.5)
-
-
-def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with that many panels, in rows of COLUMNS, that share their y-axis."""
-    columns, rows = max(1, min(count, COLUMNS)), max(1, math.ceil(count / COLUMNS))
-    figure = Figure((width * columns + 0.3, height * rows + 0.55), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).ravel())
-    for axis in axes[count:]:
-        axis.remove()
-    return figure, axes[:count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -20,9 +21,9 @@ from analysis.words import MINUS, Rows, in_words, is_told, nested, plain
 PAGE = Path(__file__).parent / "page"
 CENTRAL = (0.025, 0.975)  # ends of what chance gives in 95% of trials
 
-# How strongly two orders agree, by |rho|, from the strongest; "hardly" below the last.
-STRENGTHS = ((0.9, "almost exactly"), (0.7, "closely"), (0.5, "roughly"), (0.3, "loosely"))
-KNOWN = 0.7  # |rho| from which on we could have known
+# How far it was known, by the share of the ceiling; without half of the hardest tenth not quite.
+YES, PARTLY, FOUND = 0.8, 0.5, 0.5
+REASONS = Path(__file__).parent / "data" / "reasons.csv"
 # How sure the base model was of a sample that it got right, by the probability of its label.
 CERTAINTIES = (
     *((0.99, "almost certain"), (0.9, "very sure"), (0.7, "fairly sure")),
@@ -42,7 +43,7 @@ def environment() -> jinja2.Environment:
     )
     made.globals |= {"LEVEL": words.LEVEL, "FEWEST_REPEATS": FEWEST_REPEATS}
     made.globals |= {"nested": nested, "ceiling": words.ceiling}
-    of_words = (words.signed, words.number, words.share, words.points, words.crowd, words.said_p)
+    of_words = (words.signed, words.number, words.share, words.points, words.said_p, plain)
     for each in (*of_words, words.with_interval, in_words, is_told, reason, contradicted):
         made.filters[each.__name__] = each
     made.filters["both_ends"] = lambda rows: rows[:: max(1, len(rows) - 1)]
@@ -57,7 +58,7 @@ def sentences(template: str, context: Mapping[str, Any]) -> list[str]:
 
 
 def in_short(answers: Answers, pictures: Pictures) -> list[str]:
-    """The findings, in sentences, as the page begins with them: those for which there are rows."""
+    """The findings, in at most five sentences: those for which there are rows."""
     rows = {name: answer.rows for name, answer in answers.by_name.items()}
     ran = [r | {"ran": r["members"] - r["ended"]["already_wrong"]} for r in rows["statuses"]]
     costs = [row for row in rows["summary"] if row["worst_points_lost"] is not None]
@@ -74,14 +75,11 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
         "tried": [r | {"rate": r["ended"][answers.end] / r["ran"]} for r in ran if r["ran"]],
         "costs": costs,
         "flips": [r | {"rate": r["damaged"] / r["arrived"]} for r in costs if r["arrived"]],
-        "strongest": [strongest(rows["strengths"], phase) for phase in ("pre", "post")],
-        "cells": [r | {"size": abs(r["rho"])} for r in rows["heat_map"] if r["rho"] is not None],
         "tested": tested,
         "ends": [(end(means, key=means.__getitem__), end(means.values())) for end in (max, min)]
         if means
         else [],
         "pictures": pictures,
-        "paper": beside_paper(rows["paper"]),
     }
     return sentences("findings.txt.j2", rows | context)
 
@@ -168,39 +166,66 @@ def could_we_have_known(answers: Answers) -> str:
     It is about the prediction that was made before the sweep, where there is one, else about the
     one factor known beforehand that orders the samples most as the outcome does.
     """
-    cells = answers.rows("heat_map")
-    scored = {
-        row["algorithm"]: row["rho"]
-        for row in answers.rows("known")
-        if row["target"] == "gt" and row["rho"] is not None
+    best, cells = _most_like_gt(answers)
+    scored = [r for r in answers.rows("known") if r["target"] == "gt" and r["rho"] is not None]
+    ceilings = {
+        row["algorithm"]: row["ceiling"]
+        for row in answers.rows("ceilings")
+        if row["varied"] == "unlearning seed" and row["ceiling_low"]
     }
-    best = strongest(answers.rows("strengths"), "pre")
-    rhos = scored or {
-        row["algorithm"]: abs(row["rho"])
-        for row in cells
-        if row["factor"] == best.get("factor") and row["rho"] is not None
-    }
+    rows = scored or [row | {"rho": abs(row["rho"]), "precision_10": None} for row in cells]
+    known = [
+        row | {"ceiling": ceilings.get(row["algorithm"])}
+        for row in sorted(rows, key=lambda row: -row["rho"])
+    ]
+    every = answers.rows("heat_map")
     context = {
         "scored": scored,
-        "rhos": rhos,
-        "known": sorted(name for name, rho in rhos.items() if rho >= KNOWN),
-        "in_part": max(rhos.values(), default=0) >= STRENGTHS[-1][0],
-        "graded": _graded(rhos),
-        "others": sorted({row["algorithm"] for row in cells} - set(scored)),
+        "grades": nested([row | {"grade": _grade(row)} for row in known], "grade"),
+        "known": known,
+        "others": sorted({row["algorithm"] for row in every} - {r["algorithm"] for r in scored}),
         "best": best,
-        "phases": set() if scored or best else {row["phase"] for row in cells},
+        "phases": set() if scored or best else {row["phase"] for row in every},
     }
     return " ".join(sentences("verdict.txt.j2", context))
 
 
-def _graded(rhos: dict[str, float]) -> str:
-    """How far each algorithm's order was known, in words with the number that they stand for."""
-    said: dict[str, list[str]] = {}
-    for name, rho in sorted(rhos.items(), key=lambda item: -item[1]):
-        level = _level(STRENGTHS, rho, "hardly at all")
-        said.setdefault(level, []).append(f"{name} ({plain(rho)})")
-    parts = [f"{level} with {in_words(alike)}" for level, alike in said.items()]
-    return f"{in_words(parts)}, where 1 is the same order and 0 no relation" if parts else ""
+def _grade(row: dict[str, Any]) -> str:
+    """How far an order was known, by its rho, the most to expect of it, and the share of the
+    hardest tenth that was found; the last two may be None."""
+    reached, found = row["rho"] / (row["ceiling"] or 1), row["precision_10"]
+    if reached < PARTLY:
+        return "no"
+    return "yes" if reached >= YES and (found is None or found >= FOUND) else "partly"
+
+
+def _most_like_gt(answers: Answers) -> tuple[dict[str, Any], Rows]:
+    """The strongest factor known beforehand, and its correlations with GT, the strongest first."""
+    best = strongest(answers.rows("strengths"), "pre")
+    cells = [
+        row
+        for row in answers.rows("heat_map")
+        if row["factor"] == best.get("factor") and row["rho"] is not None
+    ]
+    return best, sorted(cells, key=lambda row: -abs(row["rho"]))
+
+
+def why(answers: Answers) -> str:
+    """The factor known beforehand that orders the samples most as GT does, in a sentence for those
+    who do not know it; empty if none is more than chance."""
+    best, cells = _most_like_gt(answers)
+    with REASONS.open(encoding="utf-8", newline="") as file:
+        said = {row["of"]: row["more"] for row in csv.DictReader(file)}
+    factor = best.get("factor", "")
+    reasons = (said.get(k) for k in (factor, factor.rpartition("_")[0], best.get("family")))
+    context = {
+        "best": best,
+        "cells": cells,
+        "more": next(filter(None, reasons), ""),
+        # GT is small where a sample is hard.
+        "is_as_said": (sum(row["rho"] for row in cells) < 0) == (best.get("harder") == "high"),
+    }
+    return " ".join(sentences("why.txt.j2", context))
 
 
 def _level(levels: tuple[tuple[float, str], ...], value: float, lowest: str) -> str:

@@ -19,7 +19,7 @@ SQL = Path(__file__).parent / "sql"
 COLUMNS = Path(__file__).parent / "data" / "columns.toml"
 HEADER = re.compile(r"(?:-- .*\n)+")
 ENTRY = re.compile(r"((?:\w+, )*\w+): (.*)")
-LATEST = "latest_"  # how the name of a view begins that has one sweep's rows of a relation
+INTERNAL = "internal."  # begins the names of relations that serve others
 
 
 class Column(NamedTuple):
@@ -103,9 +103,8 @@ def factors_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def column_meaning(relation: str, column: str, factors: Mapping[str, str]) -> str:
     """What a column of a relation or macro means. Raises KeyError if nothing says that."""
-    own = [headers().get(name) for name in (relation, relation.removeprefix(LATEST))]
-    entries = [found.entries for found in own if found]
-    for known in (*entries, shared()["same"], shared()["of_the_row"], factors):
+    own = headers()[relation].entries
+    for known in (own, shared()["same"], shared()["of_the_row"], factors):
         if column in known:
             return known[column]
     raise KeyError(f"{relation}.{column}")
@@ -117,7 +116,7 @@ THINGS = """
     select 'view', schema_name, view_name, null from duckdb_views() where not internal
     union all
     select 'column', schema_name, table_name, column_name from duckdb_columns()
-    where schema_name = 'main' and not internal
+    where schema_name in ('main', 'internal') and not internal
     union all
     select distinct
         if(function_type = 'macro', 'macro', 'macro table'), schema_name, function_name, null
@@ -132,12 +131,13 @@ def comment(connection: duckdb.DuckDBPyConnection) -> None:
     """
     factors, written = factors_of(connection), ["begin"]
     for kind, schema, name, column in connection.execute(THINGS).fetchall():
+        asked = INTERNAL + name if f"{schema}." == INTERNAL else name
         if column is not None:
-            said = column_meaning(name, column, factors)
+            said = column_meaning(asked, column, factors)
         elif schema == "staging":
             said = shared()["staging"][name]
         else:
-            said = (found := headers()[name]).meaning
+            said = (found := headers()[asked]).meaning
             if "macro" in kind:
                 entries = [f"{names}: {text}" for names, text in found.entries.items()]
                 said = " ".join([f"{found.name}: {said}", *entries])

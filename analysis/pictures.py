@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 # Names of figures.
-FIGURES = re.compile(r"(correlations|predicted|ladder|factor-.+|gallery-.+)\.(png|pdf|svg)")
+FIGURES = re.compile(
+    r"(correlations|predicted|ladder|audited|alike|courses|ranks|factor-.+|gallery-.+)\.(png|pdf|svg)"
+)
 SIDE = 64  # pixels that the longer side of a picture has at most
 LOSSLESS = 32  # pixels up to which a picture is kept bit for bit
 VISIBLE, LARGE = 56, 64  # pixels of the longer side of a file that is shown as large as it is

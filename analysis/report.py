@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import cache
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,32 @@ from markupsafe import Markup
 
 from analysis.answers import Answers
 from analysis.atomic import make_folder, write_atomically
-from analysis.findings import PAGE, could_we_have_known, environment
+from analysis.findings import PAGE, beside_paper, could_we_have_known, environment, why
+from analysis.likeness import alike, sample_map
 from analysis.pictures import Pictures, data_uri
-from analysis.words import Rows, ceiling, looks, names, nested, said, under_other_seeds
+from analysis.words import Rows, ceiling, is_squeezed, looks, names, nested, said, under_other_seeds
 
 FILE = "report.html"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",
-    "ends": "How it ended",
-    "samples": "All samples",
-    "known": "Could we have known?",
-    "outcome": "What the outcome says",
-    "correlations": "Correlations",
-    "one": "One factor at a time",
+    "ends": "Ends",
+    "forgotten": "Forgotten",
+    "samples": "Samples",
+    "sample": "One sample",
+    "known": "Known?",
+    "outcome": "GT",
+    "correlations": "Factors",
+    "one": "One factor",
+    "alike": "Alike",
+    "map": "Map",
     "agreement": "Agreement",
     "classes": "Classes",
+    "flips": "Taken for",
     "reliability": "Reliability",
     "done": "Settings",
+    "glossary": "Words",
 }
 # What is predicted, and drawn against what was measured.
 TARGETS = {
@@ -91,10 +97,11 @@ def render(answers: Answers, pictures: Pictures, findings: list[str], ui: str) -
         "max_loss": answers.max_loss,
         "findings": findings,
         "verdict": could_we_have_known(answers),
+        "why": why(answers),
+        "beside_paper": beside_paper(rows("paper")),
         "contradicted": {row["factor"]: row for row in rows("contradictions")},
         "most": _ceilings(rows("ceilings")),
         "most_of_means": _ceilings(rows("ceilings"), rows("heat_map_repeats")),
-        "galleries": answers.galleries,
         "pair": pairs | {(b, a): row for (a, b), row in pairs.items()},
         "contents": CONTENTS,
         "pictures": pictures,
@@ -145,10 +152,10 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
     def shown(name: str) -> Rows:
         return [row for row in rows(name) if row["sample_id"] in kept]
 
-    is_shown = [row["sample_id"] in kept for row in rows("members")]
+    every = [k for k, row in enumerate(rows("members")) if row["sample_id"] in kept]
+    once = [k for sample, k in answers.first_attempts.items() if sample in kept]
     both = (*shown("members"), *shown("without_gt"))
     label_of = {row["sample_id"]: row["label"] for row in both}
-    damaged = {row["algorithm"]: row["damaged"] for row in rows("summary")}
     unit = "seconds" if any(r["of_attempt"] is None for r in rows("ladder")) else "of_attempt"
     return {
         "around": around,
@@ -166,11 +173,16 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
             row["factor"]: {
                 "title": row["title"],
                 "unit": row["unit"],
-                "values": [_short(value) for value in compress(row["values"], is_shown)],
+                "phase": row["phase"],
+                # What is known before is a sample's, whatever the algorithm.
+                "values": [
+                    _short(row["values"][k]) for k in (once if row["phase"] == "pre" else every)
+                ],
             }
             for row in rows("points")
         },
         "predicted": _columns(shown("predicted"), PREDICTED),
+        "curves": shown("curves"),
         "targets": TARGETS,
         "ladder": {
             "unit": unit,
@@ -179,16 +191,41 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
                 for row in rows("ladder")
             ],
         },
+        "free": {
+            "factor": is_squeezed(rows("members"), "gt"),
+            **{target: is_squeezed(rows("predicted"), target) for target in TARGETS},
+        },
         "rho": {
             factor: {row["algorithm"]: said(row) for row in found}
             for factor, found in nested(rows("heat_map"), "factor").items()
         },
         "order": [ending["status"] for ending in looks()],
         "endings": {e["status"]: {"words": e["words"], "shape": e["shape"]} for e in looks()},
+        **_of_the_sweep(answers, pictures),
+    }
+
+
+def _of_the_sweep(answers: Answers, pictures: Pictures) -> dict[str, Any]:
+    """The data of the charts that show no single attempts."""
+    rows = answers.rows
+    damaged = {row["algorithm"]: row["damaged"] for row in rows("summary")}
+    return {
+        "bands": rows("bands"),
+        "flips": [
+            row | {name: pictures.name(row[name]) for name in ("label", "flipped_to")}
+            for row in rows("flips")
+        ],
+        "alike": alike(answers),
+        "map": sample_map(answers),
         "statuses": [
             {"algorithm": row["algorithm"], "status": status, "count": count}
             for row in rows("statuses")
             for status, count in ended_apart(row, damaged.get(row["algorithm"], 0)).items()
+        ],
+        "verdicts": [
+            {"algorithm": row["algorithm"], "status": verdict, "count": row[verdict]}
+            for row in rows("summary")
+            for verdict in ("forgotten", "over_forgotten", "remembered")
         ],
     }
 

@@ -105,7 +105,8 @@ STAGING = {
     ),
     "requests": _schema(
         "run_id place:int sample_id:int label:int sample_path ended is_wrong_now:bool rounds:int "
-        "steps:int points_lost:float forget_prob:float"
+        "steps:int points_lost:float forget_prob:float z:float z_error:float z_limit:float "
+        "z_untouched:float z_retrained:float"
     ),
 }
 
@@ -228,9 +229,11 @@ class Warehouse:
     def sweep_id(self, reference: str) -> str:
         """The id of the sweep, as `unlearning.naming` finds it. Raises UserError if none is.
 
-        The latest is the one that began last, as the views latest_... have it.
+        The latest is the one that began last and is no study's, as the macro find_sweep has it.
         """
-        sweeps = [(row["sweep_id"], row["name"]) for row in self.report("sweeps").records()]
+        rows = self.report("sweeps").records()
+        known = [row for row in rows if reference != naming.LATEST or row["study"] is None]
+        sweeps = [(row["sweep_id"], row["name"]) for row in known]
         if not sweeps:
             raise UserError(
                 "the warehouse holds no sweep: run 'indelible sweep' and 'indelible load' first"
@@ -387,6 +390,7 @@ def audit(
 def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) -> None:
     """Make all macros and relations from the staging rows, or those whose files come before."""
     extend(connection)
+    connection.execute("create schema internal")
     for file in statements():
         if before is None or file.name < before:
             with_room(connection, file.read_text("utf-8"))

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -41,6 +42,16 @@ def nested(rows: Rows, *columns: str) -> dict[Any, Any]:
 def names(rows: Rows, column: str) -> list[Any]:
     """The values of a column, each once, in the rows' order."""
     return list(dict.fromkeys(row[column] for row in rows))
+
+
+def is_squeezed(rows: Rows, column: str) -> bool:
+    """Whether the middle 80% of an algorithm's values would take less than a tenth of an axis that
+    all algorithms share."""
+    known = [row for row in rows if row[column] is not None]
+    panels = [[row[column] for row in own] for own in nested(known, "algorithm").values()]
+    tenths = [quantiles(own, n=10, method="inclusive") for own in panels if len(own) > 1]
+    every = [value for own in panels for value in own]
+    return any(0 < own[-1] - own[0] < (max(every) - min(every)) / 10 for own in tenths)
 
 
 def in_words(parts: list[str]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from factors.evaluation import Chunk
-from factors.family import PAPER, Column, Family
+from factors.family import NO_HEAD, PAPER, Column, Family
 from unlearning.base_model import BaseModel
 from unlearning.losses import wide
 
@@ -104,7 +104,8 @@ DISTANCE = Family(
             source="Chundawat et al. 2023 (arXiv 2205.08096)",
         ),
         Column("feature_distance", "Feature Distance (DPS)", "feature", "high").defined(
-            "mean over the test set of the L2 distance of penultimate features"
+            "mean over the test set of the L2 distance of penultimate features",
+            undefined=NO_HEAD,
         ),
     ),
 )

@@ -134,6 +134,17 @@ class Chunk:
         """(K,) float64: p(x_f) of each unlearned model."""
         return self.forget_log_prob.exp()
 
+    @property
+    def flipped_to(self) -> list[int | None]:
+        """The class that each unlearned model takes its sample for (K), where the base model took
+        it for another; None where it did not, or where there are no finite logits.
+        """
+        before = self.base.train_logits[self.positions].argmax(dim=-1)
+        after = self.forget_logits.argmax(dim=-1)
+        is_other = (after != before) & self.forget_logits.isfinite().all(dim=-1)
+        pairs = zip(after.tolist(), is_other.tolist(), strict=True)
+        return [label if other else None for label, other in pairs]
+
     @cached_property
     def test_prob_diff(self) -> Tensor:
         """(K,) float64: mean p over the test set, before minus after."""

@@ -26,6 +26,7 @@ Phase = Literal["pre", "post"]
 
 PAPER = "Rizwan et al. 2024 (arXiv 2410.03043)"
 SAMPLES = ("base_run_id", "sample_id", "split_position", "label")  # its columns beside factors
+NO_HEAD = "the logits of the network come out of no linear layer"  # and it has no features
 HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
 

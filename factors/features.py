@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from factors.family import PAPER, Column, Family
+from factors.family import NO_HEAD, PAPER, Column, Family
 from unlearning.base_model import BaseModel
 from unlearning.losses import prob_errors, wide
 
@@ -21,6 +21,8 @@ DAMPING = 0.1  # of the mean of the Hessian's diagonal
 
 def density(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Kernel density and entanglement of each forget sample."""
+    if base.head is None:
+        return _undefined(DENSITY, positions)
     standard = base.once("features/standard", lambda: standardise(base.train_features))
     bandwidth = base.once("features/bandwidth", lambda: median_distance(standard))
     return {
@@ -31,6 +33,8 @@ def density(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
 
 def representation(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Agreement of the neighbours, leverage, and self-influence of the last layer."""
+    if base.head is None:
+        return _undefined(REPRESENTATION, positions)
     features = _features(base)
     scatter = base.once("features/scatter", lambda: scatter_root(features))
     blocks = base.once("features/last_layer", lambda: last_layer_roots(base))
@@ -39,6 +43,11 @@ def representation(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
         "leverage": leverage(features, positions, scatter),
         "last_layer_influence": last_layer_influence(base, positions, blocks),
     }
+
+
+def _undefined(family: Family, positions: Tensor) -> dict[str, Tensor]:
+    nothing = torch.full_like(positions, torch.nan, dtype=torch.float64)
+    return {column.name: nothing for column in family.declared}
 
 
 def _features(base: BaseModel) -> Tensor:
@@ -179,7 +188,7 @@ def last_layer_influence(base: BaseModel, positions: Tensor, roots: Tensor) -> T
 def _with_constant(features: Tensor, base: BaseModel) -> Tensor:
     """Features, and a one where the last layer has a bias: (N, D) to (N, D or D + 1), float64."""
     features = wide(features)
-    if base.head.bias is None:
+    if base.head is None or base.head.bias is None:
         return features
     return torch.cat([features, features.new_ones(len(features), 1)], dim=1)
 
@@ -200,6 +209,7 @@ def _quadratic(root: Tensor, rows: Tensor) -> Tensor:
 DENSITY = Family(
     name="density",
     pre=density,
+    undefined=NO_HEAD,
     declared=(
         Column("kde_density", "Kernel Density (SUE)", "log density", "high").defined(
             "log of the mean Gaussian kernel between the features of the sample and "
@@ -208,7 +218,7 @@ DENSITY = Family(
         ),
         Column("entanglement", "Entanglement (ES)", "ratio", "high").defined(
             "4 Var(R) / ||phi_f - mu_R||^2 in the penultimate features",
-            undefined="the features of the sample are the remaining data's mean",
+            undefined=f"the features of the sample are the remaining data's mean, or {NO_HEAD}",
             source="Zhao et al. 2024 (arXiv 2406.01257)",
         ),
     ),
@@ -217,6 +227,7 @@ DENSITY = Family(
 REPRESENTATION = Family(
     name="representation",
     pre=representation,
+    undefined=NO_HEAD,
     declared=(
         Column("knn_agreement", "Neighbours' Agreement", "share", "high").defined(
             "share of the 10 nearest other training samples in the penultimate "

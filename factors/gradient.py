@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp
 
-from factors.family import Column, Family
+from factors.family import NO_HEAD, Column, Family
 from factors.line_search import DIRECTIONS
 from unlearning.base_model import GRADIENTS, BaseModel, Params
 from unlearning.dataset import some_of
-from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
 
 CHEN = "Chen et al. 2026 (arXiv 2606.02119)"
@@ -42,11 +41,12 @@ def last_layer_grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
     """||p - e_y||_2 sqrt(||phi||^2 + 1), without the one where there is no bias: (K,) to (K,).
 
     The norm of the gradient of the cross-entropy in the last layer, which is the outer product of
-    p - e_y and the layer's inputs phi.
+    p - e_y and the layer's inputs phi. NaN where there is no such layer.
     """
     errors = prob_errors(base.train_logits[positions], base.train_labels[positions])
     inputs = wide(base.train_features[positions]).square().sum(dim=1)
-    return (errors.square().sum(dim=1) * (inputs + (base.head.bias is not None))).sqrt()
+    has_bias = base.head is not None and base.head.bias is not None
+    return (errors.square().sum(dim=1) * (inputs + has_bias)).sqrt()
 
 
 class References(NamedTuple):
@@ -133,7 +133,7 @@ def _gradients(
         of_loss, of_image = pull_back((one, zero))
         return of_loss, of_image, pull_back((zero, one))[0]
 
-    found: tuple[dict[str, Tensor], Tensor, dict[str, Tensor]] = vmapped(both)(images, labels)
+    found: tuple[dict[str, Tensor], Tensor, dict[str, Tensor]] = model.each(both)(images, labels)
     return found
 
 
@@ -204,6 +204,7 @@ GRADIENT = Family(
         ).defined(
             "L2 norm of the gradient of the sample's cross-entropy in the last layer's "
             "weights and bias: GraNd of that layer, at the trained weights",
+            undefined=NO_HEAD,
             source="after Paul et al. 2021 (arXiv 2107.07075)",
         ),
         Column("retain_cosine", "Cosine with Remaining Gradient", "1", "high").defined(

@@ -52,7 +52,6 @@ from unlearning.algorithms.random_label import RandomLabel
 from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
 from unlearning.engine import unlearn
-from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_odds, log_prob, wide, widest
 from unlearning.outcome import ARRIVED, Status
 from unlearning.sampling import forget_samples
@@ -355,7 +354,7 @@ def _walk(
 def _prepared(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> State:
     """What the algorithm prepares for the members."""
     shared = base.once(algorithm, lambda: algorithm.shared(base))
-    prepare = vmapped(lambda forget: dict(algorithm.prepare(base.model, forget, shared)))
+    prepare = base.model.each(lambda forget: dict(algorithm.prepare(base.model, forget, shared)))
     state: State = prepare(forget_samples(base, positions, seed=0))
     return state
 
@@ -375,6 +374,6 @@ def _gradient(
     def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(base.model.at(params)(image[None]) / temperature, label[None])
 
-    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
+    gradient = base.model.each(grad(loss), in_dims=(None, 0, 0))
     found: dict[str, Tensor] = gradient(dict(base.params), images, labels)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from factors.family import PAPER, Column, Family
+from factors.family import NO_HEAD, PAPER, Column, Family
 from unlearning.base_model import BaseModel, Model, sample_gradients
 from unlearning.losses import log_prob, margin, prob_errors, wide
 
@@ -50,13 +50,17 @@ def boundary(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     norm = torch.cat([deepfool_norm(base.model, base.train_inputs[block]) for block in blocks])
     labels = base.train_labels[positions]
     right = base.train_logits[positions].argmax(dim=1) == labels
-    weight, phi = base.head.weight.detach(), base.train_features[positions]
-    has_bias = base.head.bias is not None
-    bias = base.head.bias.detach() if has_bias else weight.new_zeros(len(weight))
+    linear = pairwise = torch.full_like(norm, torch.nan)
+    if base.head is not None:
+        weight, phi = base.head.weight.detach(), base.train_features[positions]
+        has_bias = base.head.bias is not None
+        bias = base.head.bias.detach() if has_bias else weight.new_zeros(len(weight))
+        linear = linear_boundary_distance(weight, bias, phi)
+        pairwise = pairwise_boundary_distance(weight, bias, phi, labels)
     return {
         "deepfool_norm": norm.where(right, torch.nan),
-        "linear_boundary_distance": linear_boundary_distance(weight, bias, phi),
-        "pairwise_boundary_distance": pairwise_boundary_distance(weight, bias, phi, labels),
+        "linear_boundary_distance": linear,
+        "pairwise_boundary_distance": pairwise,
     }
 
 
@@ -163,13 +167,16 @@ BOUNDARY = Family(
         Column(
             "linear_boundary_distance", "Last-Layer Boundary Distance (GDDB)", "feature", "high"
         ).defined(
-            "min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features", source=PAPER
+            "min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features",
+            undefined=NO_HEAD,
+            source=PAPER,
         ),
         Column(
             "pairwise_boundary_distance", "Pairwise Boundary Distance (GDDB)", "feature", "high"
         ).defined(
             "distance of the features to the nearest boundary between the true class "
-            "and another, of the last layer"
+            "and another, of the last layer",
+            undefined=NO_HEAD,
         ),
     ),
 )

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from unlearning.base_model import BaseModel, logits
 from unlearning.dataset import some_of
-from unlearning.execution import vmapped
 from unlearning.losses import log_odds, log_prob, margin, wide
 
 PASSES = 24  # of one image through the network a member, at most
@@ -107,7 +106,7 @@ def moved_logits(
         name: base.params[name] + per_member(steps[rows], d) * d[rows]
         for name, d in direction.items()
     }
-    of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
+    of_one = base.model.each(lambda params, image: base.model.at(params)(image[None])[0])
     return wide(of_one(moved, base.train_inputs[positions[rows]]))
 
 

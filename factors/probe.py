@@ -19,7 +19,6 @@ from factors.line_search import (
 )
 from unlearning import algorithms
 from unlearning.base_model import BaseModel, Params, logits, sample_gradients
-from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, wide
 
 TESTED = 400  # test samples, at most
@@ -100,7 +99,7 @@ def own_curvature(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tens
         return product
 
     images, labels = base.train_inputs[positions], base.train_labels[positions]
-    product = vmapped(hessian_product)(dict(gradient), images, labels)
+    product = base.model.each(hessian_product)(dict(gradient), images, labels)
     return along(product, gradient) / along(gradient, gradient)
 
 

@@ -1,27 +1,27 @@
 """The pictures of the README: python -m tests.pictures STORE, after `indelible --store STORE demo`.
 
 Needs Chromium. Writes docs/pictures/report.png, the first screen of the report, and
-docs/pictures/rank.png, what a terminal shows of the hardest samples.
+docs/pictures/audited.png, for which it audits two sweeps of the store.
 """
 
 from __future__ import annotations
 
-import html
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
+from analysis.figures import as_png, audited
+from analysis.warehouse import open_warehouse
+
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
-WIDTH, HEIGHT = 1300, 750  # of the report's first screen, in pixels of CSS
+WIDTH, HEIGHT = 1300, 970  # of the report's first screen, in pixels of CSS
 COLOURS = 256  # of a picture: files in git are to be small
-COLUMNS = 80
-TERMINAL = """<body style="margin:0;background:#16181d;color:#dfe3ea"><pre style="margin:0;
-padding:14px 18px;font:15px/1.35 'DejaVu Sans Mono',monospace">{}</pre></body>"""
+FLIP = "demo-250-ga"  # a sweep
+AUDITED = {FLIP: "ga, at the flip", "demo-250-reference": "ga, until the reference"}  # by sweep
 
 
 def main(store: Path) -> None:
@@ -30,21 +30,28 @@ def main(store: Path) -> None:
         sys.exit(f"{report} is not there: give a folder after 'indelible --store FOLDER demo'")
     PICTURES.mkdir(parents=True, exist_ok=True)
     screenshot(report, PICTURES / "report.png", WIDTH, HEIGHT)
-    lines = said("--store", str(store), "rank", "--sweep", "demo-250", "--top", "10")
-    shown = html.escape("$ indelible rank --sweep demo-250 --top 10\n" + lines.rstrip())
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "terminal.html"
-        page.write_text(TERMINAL.format(shown), "utf-8")
-        screenshot(page, PICTURES / "rank.png", 36 + 9 * COLUMNS, 48 + 20 * shown.count("\n"))
+    draw_audits(store, PICTURES / "audited.png")
 
 
-def said(*arguments: str) -> str:
-    """What a command prints on a terminal of 80 columns."""
-    command = [sys.executable, "-m", "indelible", *arguments]
-    environment = {**os.environ, "COLUMNS": str(COLUMNS)}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+def draw_audits(store: Path, picture: Path) -> None:
+    """The demo's samples with ga, as the reference models stand that forgot them in either way."""
+    at_flip = ("sweep", "--algorithm", "ga", "--samples", "250", "--name", FLIP)  # it is all there
+    run("--store", str(store), *at_flip)
+    for name in AUDITED:
+        run("--store", str(store), "audit", "--sweep", name)
+    run("--store", str(store), "load")
+    rows = []
+    with open_warehouse(store / "analysis.duckdb") as warehouse:
+        for name, title in AUDITED.items():
+            (row,) = warehouse.report("audited", sweep=warehouse.sweep_id(name)).records()
+            rows.append(row | {"algorithm": title})
+    picture.write_bytes(as_png(partial(audited, rows)))
+    reduce_colours(picture)
+
+
+def run(*arguments: str) -> None:
+    """Run a command."""
+    subprocess.run([sys.executable, "-m", "indelible", *arguments], check=True)
 
 
 def screenshot(page: Path, picture: Path, width: int, height: int) -> None:
@@ -56,6 +63,11 @@ def screenshot(page: Path, picture: Path, width: int, height: int) -> None:
     size = f"--window-size={width},{height}"
     command = [chromium, *flags.split(), size, f"--screenshot={picture}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True)
+    reduce_colours(picture)
+
+
+def reduce_colours(picture: Path) -> None:
+    """Make a PNG small."""
     with Image.open(picture) as drawn:
         drawn.convert("RGB").quantize(COLOURS).save(picture, optimize=True)
     print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")

@@ -16,8 +16,8 @@ def free_port() -> int:
 
 
 def wait_for_server(address: str) -> None:
-    """Until an MLflow server answers, or a minute and more is over."""
-    for _ in range(120):
+    """Until an MLflow server answers, or five minutes are over."""
+    for _ in range(600):
         with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
             return
         time.sleep(0.5)

@@ -141,7 +141,7 @@ def team(folder: Path) -> Iterator[Team]:
 
 def _wait_for_port(address: str) -> None:
     host, _, port = address.rpartition("/")[2].partition(":")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
             return

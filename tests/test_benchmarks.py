@@ -16,7 +16,8 @@ from tests.benchmarks.__main__ import PARTS
 
 ELSEWHERE = {
     "prediction": "tests/test_prediction_study.py runs a tiny study",
-    "demo": "tests/tracker/test_demo.py runs it, and the other parts what measures it",
+    "forgetting": "tests/test_forgetting_study.py runs a tiny study",
+    "demo": "tests/tracker/test_readme.py runs it, and the other parts what measures it",
 }
 
 pytestmark = pytest.mark.slow

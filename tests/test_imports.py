@@ -41,8 +41,9 @@ for words in (["--help"], ["--version"], *([name, "--help"] for name in ("sweep"
     assert not imported_by(code) & HEAVY
 
 
-def test_questions_to_the_warehouse_need_neither_torch_nor_mlflow(tmp_path: object) -> None:
-    loaded = command("--store", str(tmp_path), "correlate")
+@pytest.mark.parametrize("name", ["correlate", "load"])
+def test_the_warehouse_needs_neither_torch_nor_mlflow(tmp_path: object, name: str) -> None:
+    loaded = command("--store", str(tmp_path), name)
     assert not loaded & {"torch", "mlflow", "matplotlib", "pandas", "sklearn"}
 
 

@@ -81,8 +81,11 @@ def test_the_wheel_does_the_main_job_outside_the_checkout(scripts: Path, tmp_pat
     assert Path(file).is_relative_to(scripts.parent)
     for command in ((scripts / "indelible",), (scripts / "python", "-m", "indelible")):
         assert run(*command, "--version", folder=tmp_path).split()[-1] == version
-    run(scripts / "indelible", "demo", "--samples", "5", folder=tmp_path)
+    run(scripts / "indelible", "train", "--epochs", "2", folder=tmp_path)
+    sweep = ("sweep", "--algorithm", "ga", "--algorithm", "salun", "--samples", "3")
+    run(scripts / "indelible", *sweep, folder=tmp_path)
+    run(scripts / "indelible", "report", folder=tmp_path)
     run(scripts / "indelible", "check", folder=tmp_path)  # exits with 0: all is whole
-    count = ("sql", "select count(*) from runs", "--format", "csv")
-    assert run(scripts / "indelible", *count, folder=tmp_path).split()[-1] == "20"
+    count = ("sql", "select count(*) from internal.runs", "--format", "csv")
+    assert run(scripts / "indelible", *count, folder=tmp_path).split()[-1] == "6"
     assert (tmp_path / "mlruns" / "report" / "report.html").exists()

@@ -13,7 +13,7 @@ from torch import Tensor
 from unlearning import losses
 from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
-from unlearning.execution import Execution, vmapped
+from unlearning.execution import Execution
 from unlearning.hyperparameters import Between, Configured, hyperparameter
 from unlearning.memory import Memory, at_work, differentiated, size_of
 
@@ -33,6 +33,7 @@ class Forget(NamedTuple):
     position: Tensor  # (), int64, in the training split
     uniform: Tensor  # (), a random number in [0, 1) that follows from seed and sample
     held_out_prob: Tensor  # (), mean p of the test samples of its class, under the base model
+    target: Tensor  # (), log-odds of the label that it is to come to; of a guess, at the flip
 
 
 class Retain(NamedTuple):
@@ -114,7 +115,7 @@ class Algorithm(Configured):
         Args:
             forget: the M samples, each part with a leading axis of M.
         """
-        each = vmapped(lambda one: dict(self.prepare(model, one, shared)))
+        each = model.each(lambda one: dict(self.prepare(model, one, shared)))
         return SetState(each(forget), {})
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
@@ -248,6 +249,8 @@ def forget_loss(model: Model, forget: Forget) -> Tensor:
 
 def retain_loss(model: Model, retain: Retain, draw: int = 0) -> Tensor:
     """Mean cross-entropy of one retain batch, ()."""
+    if not len(retain.images):
+        raise TypeError("it draws no retain batches: derive it from WithRetain")
     return cross_entropy(model, retain.images[draw], retain.labels[draw])
 
 

@@ -15,11 +15,19 @@ from torch.func import functional_call, grad
 
 from unlearning.dataset import Dataset, Split, some_of
 from unlearning.errors import UserError
-from unlearning.execution import rule_out_chance, vmapped
+from unlearning.execution import Function, one_by_one, rule_out_chance, vmapped
 from unlearning.losses import cross_entropy, log_odds, wide
-from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
+from unlearning.models import (
+    as_channels_last,
+    captured_inputs,
+    last_linear,
+    own_buffers,
+    unstackable,
+    weights_sha256,
+)
 from unlearning.recipe import Recipe
 from unlearning.references import References
+from unlearning.registry import remark
 from unlearning.training import Learning
 
 Params = Mapping[str, Tensor]
@@ -35,31 +43,47 @@ class Model:
 
     Called inside `torch.func` transforms, where parameters are those of one member. `tied` says
     whether some parameter has two names, so that both change together. `head` is the network's
-    last linear layer.
+    last linear layer, if its logits come out of one. `stacks` says whether vmap can call it.
     """
 
     def __init__(
-        self, network: nn.Module, params: Params, head: nn.Linear | None = None, tied: bool = True
+        self,
+        network: nn.Module,
+        params: Params,
+        head: nn.Linear | None = None,
+        tied: bool = True,
+        stacks: bool = True,
     ) -> None:
-        self.network, self.params, self.head, self.tied = network, params, head, tied
+        self.network, self.params, self.head = network, params, head
+        self.tied, self.stacks = tied, stacks
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits: (N, C, H, W) to (N, classes)."""
+        buffers = {} if self.stacks else own_buffers(self.network)
         logits: Tensor = functional_call(
-            self.network, dict(self.params), (images,), tie_weights=self.tied
+            self.network, buffers | dict(self.params), (images,), tie_weights=self.tied
         )
         return logits
 
+    def each(self, function: Function, in_dims: Any = 0) -> Function:
+        """A function of one member as one of K: by vmap, or one by one where that is impossible."""
+        return (vmapped if self.stacks else one_by_one)(function, in_dims)
+
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Penultimate features and logits: (N, C, H, W) to (N, D) and (N, classes)."""
-        assert self.head is not None
+        """Penultimate features and logits: (N, C, H, W) to (N, D) and (N, classes).
+
+        The features of a network that has none are one NaN.
+        """
+        if self.head is None:
+            logits = self(images)
+            return torch.full_like(logits[:, :1], torch.nan), logits
         with captured_inputs(self.head) as seen:
             logits = self(images)
         return seen[-1], logits
 
     def at(self, params: Params) -> Model:
         """The same network under other parameters, and buffers where they are among them."""
-        return Model(self.network, params, self.head, self.tied)
+        return Model(self.network, params, self.head, self.tied, self.stacks)
 
 
 @dataclass(frozen=True)
@@ -115,10 +139,7 @@ class BaseModel:
         dtype = next(iter(self.params.values())).dtype
         self.train_inputs, self.train_labels = self._on_device(dataset.train, dtype)
         self.test_inputs, self.test_labels = self._on_device(dataset.test, dtype)
-        head = last_linear(self.network, self.test_inputs[:2])
-        if head is None:
-            raise UserError("the network's logits do not come out of a linear layer")
-        self.head_name = head
+        self.head_name = last_linear(self.network, self.test_inputs[:2])
         self._remembered: dict[Hashable, Any] = {}
 
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -162,7 +183,7 @@ class BaseModel:
 
         Returns: (K,) float64 in main memory.
         """
-        references, more = self.references, "'indelible train --references 32'"
+        references, more = self.references, "'indelible train' as before with --references 32"
         if references is None:
             raise UserError(f"the base model has no reference models to end at: {more} trains some")
         at = positions.to(self.device)
@@ -198,16 +219,35 @@ class BaseModel:
                 del self._remembered[what]
 
     @property
-    def head(self) -> nn.Linear:
-        """The last linear layer."""
-        head = self.network.get_submodule(self.head_name)
+    def head(self) -> nn.Linear | None:
+        """The last linear layer; None where the logits do not come straight out of one."""
+        return self._head_of(self.network)
+
+    def _head_of(self, network: nn.Module) -> nn.Linear | None:
+        if self.head_name is None:
+            return None
+        head = network.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
         return head
 
     @property
     def head_parameters(self) -> list[str]:
-        """The names of the last linear layer's parameters."""
+        """The names of the last linear layer's parameters. Raises UserError where there is none."""
+        if self.head is None:
+            raise UserError("the network's logits do not come straight out of a linear layer")
         return [f"{self.head_name}.{name}" for name, _ in self.head.named_parameters()]
+
+    @property
+    def stacks(self) -> bool:
+        """Whether members can take their steps together; where they cannot, it is said once."""
+        return self.once("stacks", self._stacks)
+
+    def _stacks(self) -> bool:
+        images = torch.cat([self.train_inputs[:1], self.train_inputs[:1]])
+        reason = unstackable(self.network, images)
+        if reason:
+            remark(f"the members of this network are computed one by one, not stacked: {reason}")
+        return not reason
 
     @property
     def model(self) -> Model:
@@ -217,10 +257,9 @@ class BaseModel:
     def as_model(self, network: nn.Module) -> Model:
         """A pure function of a network like the base model's, under the base model's parameters."""
         names = list(network.named_parameters(remove_duplicate=False))
-        head = network.get_submodule(self.head_name)
-        assert isinstance(head, nn.Linear)
         # To search for tied weights in every call would take a third of its time.
-        return Model(network, self.params, head, tied=len(names) > len(self.params))
+        tied = len(names) > len(self.params)
+        return Model(network, self.params, self._head_of(network), tied, self.stacks)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -303,7 +342,7 @@ def sample_gradients(
         logits = model.at({**model.params, **params})(image[None])
         return cross_entropy(logits, label[None])
 
-    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
+    gradient = model.each(grad(loss), in_dims=(None, 0, 0))
     size = sum(p.numel() * p.element_size() for p in moving.values())
     block = max(1, min(64, GRADIENTS // size))
     for some_images, some_labels in zip(images.split(block), labels.split(block), strict=True):

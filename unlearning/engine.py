@@ -29,6 +29,7 @@ from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
 
 HALVINGS = 12  # of the last step, where members end on a target
+SLACK = 0.25  # of log-odds, above their targets, within which a forget set has arrived
 
 
 def unlearn(
@@ -61,14 +62,14 @@ def unlearn(
         rows = wanted.nonzero().squeeze(1)
         if not len(rows):
             return result
-        execution = execution if len(rows) > 1 else Execution.SEQUENTIAL
-        forget = forget_samples(base, positions.to(base.device)[rows], seed)
+        execution = execution if len(rows) > 1 and base.stacks else Execution.SEQUENTIAL
+        target = None if target is None else target[rows]
+        forget = forget_samples(base, positions.to(base.device)[rows], seed, target)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
         prepare = map_members(
             lambda forget: dict(algorithm.prepare(base.model, forget, shared)), execution
         )
         members = forget, prepare(forget), draw_retain(base, algorithm, forget.position, seed)
-        target = None if target is None else target[rows]
         return take_steps(base, algorithm, rows, result, members, execution, stop, target)
 
 
@@ -89,7 +90,7 @@ def take_steps(
         members: the forget samples, each part with a leading axis of K, or forget sets (K, M, ...);
             what the algorithm prepared, likewise; and the positions of the retain samples, (K,
             steps, batches of a step, samples of a batch).
-        target: (K,), see `unlearn`.
+        target: (K,), see `unlearn`; of a forget set (K, M), of which no step is shortened.
     """
     kind = _Proposals if isinstance(algorithm, Direct) else _Steps
     stack = kind(base, algorithm, rows, result, members, execution, stop, target)
@@ -112,7 +113,7 @@ def faster_execution(
     """
     if not isinstance(algorithm, Stepwise):
         return by_device(base.device)
-    if len(positions) == 1:
+    if len(positions) == 1 or not base.stacks:
         return Execution.SEQUENTIAL
     short = dataclasses.replace(algorithm, max_steps=1)
 
@@ -231,10 +232,12 @@ class _Stack:
                 differs = logits.argmax(dim=-1) != self.forget.label
                 arrived = finite & differs.reshape(len(differs), -1).all(dim=1)
             else:
-                arrived = finite & (log_odds(logits, self.forget.label) <= self.target)
+                phi, is_set = log_odds(logits, self.forget.label), logits.ndim > 2
+                near = phi <= self.target + SLACK * is_set
+                arrived = finite & near.reshape(len(near), -1).all(dim=1)
                 if self.algorithm.is_exact:  # it is a model that never saw the sample
                     arrived = finite
-                elif arrived.any():
+                elif arrived.any() and not is_set:
                     self.shorten(before, arrived, logits)
             self._record(step, logits, finite.cpu(), arrived.cpu())
             seconds = time.perf_counter() - started

@@ -52,7 +52,7 @@ def map_members(function: Function, execution: Execution) -> Function:
 
     Its results, tensors or mappings of them, are stacked likewise.
     """
-    return vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
+    return vmapped(function) if execution is Execution.STACKED else one_by_one(function)
 
 
 def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
@@ -63,7 +63,7 @@ def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, T
     stacked ones are then changed.
     """
     if execution is Execution.SEQUENTIAL:
-        return _one_by_one(_gradient(loss))
+        return one_by_one(_gradient(loss))
     # A member's parameters are in its own loss only, so the gradient of the sum has them all.
     return _gradient(lambda *stacked: vmapped(loss)(*stacked).sum())
 
@@ -90,15 +90,21 @@ def vmapped(function: Function, in_dims: Any = 0) -> Function:
     return vmap(function, in_dims)
 
 
-def _one_by_one(function: Function) -> Function:
+def one_by_one(function: Function, in_dims: Any = 0) -> Function:
     """Apply a function of one member to each in turn; arguments and results are as with vmap."""
 
-    def mapped(*stacked: Any) -> Any:
+    def mapped(*given: Any) -> Any:
+        dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(given)
+        stacked = [part for part, dim in zip(given, dims, strict=True) if dim is not None]
         size = len(pytree.tree_leaves(stacked)[0])
-        results = [
-            function(*pytree.tree_map(lambda part, k=k: part[k], stacked)) for k in range(size)
-        ]
-        return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
+
+        def of(k: int) -> Any:
+            own = iter(pytree.tree_map(lambda part: part[k], stacked))
+            return function(
+                *(part if dim is None else next(own) for part, dim in zip(given, dims, strict=True))
+            )
+
+        return pytree.tree_map(lambda *parts: torch.stack(parts), *map(of, range(size)))
 
     return mapped
 

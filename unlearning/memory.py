@@ -69,8 +69,9 @@ def _activations(base: BaseModel) -> list[int]:
 
     params = {name: p.detach().requires_grad_() for name, p in base.params.items()}
     image = base.train_inputs[:1].clone()  # a storage of its own
+    model = base.model.at(params)
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = base.model.at(params)(image)
+        logits = model(image)
     weights = {tensor.untyped_storage().data_ptr() for tensor in base.state.values()}
     kept = [size for address, size in sizes.items() if address not in weights]
     del logits  # not before, or a freed address could be used a second time

@@ -1,7 +1,7 @@
 """Networks for a data set, and what is asked of any: its last linear layer and its inputs.
 
-A network is any `nn.Module` from images (N, C, H, W) in [0, 1] to logits (N, classes) whose logits
-come straight out of a linear layer. That layer's inputs are the penultimate features.
+A network is any `nn.Module` from images (N, C, H, W) in [0, 1] to logits (N, classes). Where these
+come straight out of a linear layer, that layer's inputs are the penultimate features.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import hashlib
 import inspect
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad
 
 from unlearning import architectures
 from unlearning.dataset import Dataset
@@ -43,10 +43,10 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
         with seeded(seed):
             try:
                 network = factory(dataset.image_shape, len(dataset.classes))
-            except (TypeError, ValueError, RuntimeError) as error:
+            except (TypeError, ValueError, RuntimeError, AssertionError) as error:
                 try:
                     inspect.signature(factory).bind()  # raises TypeError where it takes arguments
-                    network = factory()  # type: ignore[call-arg] # made for one kind of images
+                    network = factory()  # made for one kind of images
                 except (TypeError, ValueError, RuntimeError):
                     raise UserError(
                         f"architecture '{arch}' cannot be made from an image shape "
@@ -95,7 +95,6 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     try:
         with torch.no_grad():
             logits = network.eval()(images)
-            head = last_linear(network, images)
             alone = network(images[:1])
     except (RuntimeError, ValueError) as error:
         raise UserError(
@@ -105,11 +104,12 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     finally:
         network.train(mode)
     expected = (len(images), len(dataset.classes))
-    if head is None or tuple(logits.shape) != expected:
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         raise UserError(
-            f"architecture '{arch}' must end in a linear layer that gives the logits of "
-            f"{expected[1]} classes"
+            f"architecture '{arch}' must give the logits of {expected[1]} classes, a tensor"
         )
+    if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), logits.new_ones(len(images))):
+        raise UserError(f"architecture '{arch}' gives probabilities, not logits: leave softmax out")
     if not torch.allclose(alone, logits[:1], rtol=ALIKE, atol=ALIKE, equal_nan=True):
         raise UserError(
             f"architecture '{arch}': an image's logits change from call to call, or depend on "
@@ -119,26 +119,63 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
 
 
 def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
-    """Raise UserError for a network that two members cannot take a step of together."""
-    rule_out_chance(torch.device("cpu"))
-    params = {name: stacked_copies(p.detach(), 2) for name, p in network.named_parameters()}
-    mode = network.training
-    network.eval()
-
-    def spread(params: dict[str, Tensor], image: Tensor) -> Tensor:
-        logits: Tensor = functional_call(network, params, (image[None],))
-        return logits.logsumexp(dim=1).sum()
-
+    """Raise UserError for a network that cannot be differentiated as a function of its weights."""
+    images = _two_images(dataset)
     try:
-        with torch.enable_grad():
-            gradients(spread, Execution.STACKED)(params, _two_images(dataset))
+        with _in_eval_mode(network):
+            grad(_spread(network))(dict(network.named_parameters()), images[0])
     except RuntimeError as error:
         raise UserError(
-            f"architecture '{arch}' has no gradients under torch.func, as nn.LSTM and branches "
-            f"that depend on the data have none: {words_of(error)}"
+            f"architecture '{arch}' has no gradients under torch.func: {words_of(error)}"
         ) from error
+
+
+def unstackable(network: nn.Module, images: Tensor) -> str:
+    """Why vmap cannot have two members take a step together, in words; empty where it can.
+
+    nn.LSTM, branches that depend on the data, writing into a buffer and kernels that vmap has no
+    rule for are such reasons.
+
+    Args:
+        images: two of them, (2, C, H, W).
+    """
+    params = {name: stacked_copies(p.detach(), 2) for name, p in network.named_parameters()}
+    try:
+        with _in_eval_mode(network):
+            gradients(_spread(network), Execution.STACKED)(params, images)
+    except RuntimeError as error:
+        return words_of(error).partition(". ")[0]
+    return ""
+
+
+@contextmanager
+def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """A context in which a network is differentiated in eval mode."""
+    rule_out_chance(torch.device("cpu"))
+    mode = network.training
+    network.eval()
+    try:
+        with torch.enable_grad():
+            yield
     finally:
         network.train(mode)
+
+
+def _spread(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+    """A loss of one member and one image."""
+
+    def spread(params: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        logits: Tensor = functional_call(
+            network, {**own_buffers(network), **params}, (image[None],)
+        )
+        return logits.logsumexp(dim=1).sum()
+
+    return spread
+
+
+def own_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of the network's buffers for one call, which may write into them."""
+    return {name: buffer.clone() for name, buffer in network.named_buffers()}
 
 
 def _two_images(dataset: Dataset) -> Tensor:
@@ -156,7 +193,7 @@ def last_linear(network: nn.Module, images: Tensor) -> str | None:
         if isinstance(module, nn.Linear)
     ]
     try:
-        logits = network(images)
+        logits = functional_call(network, own_buffers(network), (images,))
     finally:
         for handle in hooks:
             handle.remove()

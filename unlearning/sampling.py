@@ -18,9 +18,18 @@ from unlearning.base_model import BaseModel
 from unlearning.losses import widest
 
 
-def forget_samples(base: BaseModel, positions: Tensor, seed: int) -> Forget:
-    """The training samples at `positions` (K,), each part with a leading axis of K."""
+def forget_samples(
+    base: BaseModel, positions: Tensor, seed: int, target: Tensor | None = None
+) -> Forget:
+    """The training samples at `positions` (K,), each part with a leading axis of K.
+
+    Args:
+        target: (K,), log-odds of the labels; if None, those of one guess among the classes.
+    """
     labels = base.train_labels[positions]
+    if target is None:
+        guess = -math.log(max(len(base.dataset.classes) - 1, 1))
+        target = torch.full_like(labels, guess, dtype=widest(base.device))
     ids = base.dataset.train.ids[positions.cpu()].tolist()
     uniform = [np.random.default_rng([seed, sample_id, 1]).random() for sample_id in ids]
     return Forget(
@@ -30,6 +39,7 @@ def forget_samples(base: BaseModel, positions: Tensor, seed: int) -> Forget:
         position=positions,
         uniform=torch.tensor(uniform, dtype=widest(base.device), device=base.device),
         held_out_prob=base.held_out_prob[labels],
+        target=target,
     )
 
 

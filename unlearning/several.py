@@ -4,7 +4,8 @@ None of them is rehearsed: whatever is drawn of the remaining data, or computed 
 training samples without all that are to be forgotten. One after the other, each is a member of the
 ordinary engine, and the model that the last one left is its base model, so also SCRUB's teacher. At
 once, the losses of a step are the means of the samples' own, on one set of weights; it ends when
-all predictions have flipped. Algorithms say whether they can do that (`takes_sets`).
+all predictions have flipped, or all log-odds are at their targets. Algorithms say whether they can
+do that (`takes_sets`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from unlearning.base_model import BaseModel, Model, Params, logits
 from unlearning.dataset import Split
 from unlearning.engine import nothing_done, take_steps, unlearn
 from unlearning.errors import UserError
-from unlearning.execution import Execution, vmapped
+from unlearning.execution import Execution
+from unlearning.losses import widest
 from unlearning.outcome import Unlearned
 from unlearning.sampling import draw_retain, forget_samples, shuffled
 
@@ -68,12 +70,14 @@ def unlearn_next(
     requests: Tensor,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    target: Tensor | None = None,
 ) -> Unlearned:
     """Unlearn one sample from the weights that are there, as the engine does from a base model.
 
     Args:
         state: parameters and buffers by name. position: the sample's in the training split.
         requests: (M,), positions of all samples that are to be forgotten, this one among them.
+        target: (1,) log-odds of its label, at or below which it ends; at the flip if None.
 
     Raises Stopped as the engine does.
     """
@@ -81,7 +85,7 @@ def unlearn_next(
     at = current.dataset.train.positions([int(base.dataset.train.ids[position])])
     retain = draw_retain(current, algorithm, at, seed).flatten()
     _know_few(current, algorithm, torch.cat([at, retain.cpu()]))
-    return unlearn(current, algorithm, at, seed, Execution.SEQUENTIAL, stop)
+    return unlearn(current, algorithm, at, seed, Execution.SEQUENTIAL, stop, target)
 
 
 def _know_few(current: BaseModel, algorithm: Algorithm, seen: Tensor) -> None:
@@ -121,19 +125,23 @@ def unlearn_at_once(
     requests: Tensor,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    target: Tensor | None = None,
 ) -> Unlearned:
     """Unlearn the samples at `positions` (M,) at once, from the weights that are there: one member.
 
     Args:
         state: parameters and buffers by name.
         requests: positions of all samples that are to be forgotten, these among them.
+        target: (M,) log-odds of their labels, at or nearly at which they end; when all predictions
+            have flipped if None.
 
     Raises UserError for an algorithm that cannot, Stopped when `stop`, asked before each step, says
     so.
     """
     refuse_unable(algorithm)
     rest, positions = moved(base, state, requests), positions.to(base.device)
-    each = forget_samples(base, positions, seed)
+    target = None if target is None else target.to(base.device, widest(base.device))
+    each = forget_samples(base, positions, seed, target)
     each = each._replace(
         logits=logits(rest.model, each.image), held_out_prob=rest.held_out_prob[each.label]
     )
@@ -153,7 +161,8 @@ def unlearn_at_once(
     members = (forget, pytree.tree_map(lambda part: part[None], what), retain)
     result = nothing_done(current, of_set, forget.logits, forget.label)
     row = torch.zeros(1, dtype=torch.int64, device=base.device)
-    return take_steps(current, of_set, row, result, members, stop=stop)
+    target = None if target is None else target[None]
+    return take_steps(current, of_set, row, result, members, stop=stop, target=target)
 
 
 class _AtOnce:
@@ -181,7 +190,7 @@ class _AtOnce:
         def of_one(forget: Forget, own: State) -> Tensor:
             return loss(model, forget, retain, {**state["whole"], **own})
 
-        losses: Tensor = vmapped(of_one)(forget, state["each"])
+        losses: Tensor = model.each(of_one)(forget, state["each"])
         return losses.mean()
 
     def constraint(self) -> Constraint | None:

@@ -1,10 +1,12 @@
 const { members, others, overall, sizes, factors, images, labels, paths, classes, endings, statuses, rho, around,
-  order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
+  order, limit, predicted, targets, ladder, curves, bands, flips, alike, map, free,
+  verdicts } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
 const pageOf = run => around.join(run);
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
 // One object an attempt; the chosen factor's value is put into `value`.
+const places = new Map([...new Set(members.sample_id)].map((sample, i) => [sample, i]));
 const attempts = members.algorithm.map((algorithm, i) => ({
   algorithm, sample: members.sample_id[i], label: labels[members.sample_id[i]],
   ending: members.ending[i], status: endings[members.ending[i]].words, steps: members.steps[i],
@@ -24,6 +26,9 @@ function tooltip(value, sanitize) {
   const image = images[sample] ? `<img src="${images[sample]}" alt="${name}">` : "";
   return `${image}${name && `<h2>${name}</h2>`}<table>${rows.join("")}</table>`;
 }
+
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+const isTouched = matchMedia("(pointer: coarse)").matches; // a tap shows, and leads nowhere
 
 function config() {
   const font = getComputedStyle(document.body).fontFamily;
@@ -53,254 +58,289 @@ function layout(count) {
   return { columns, width: Math.floor((room - LEFT - GAP * (columns - 1)) / columns) - 8 };
 }
 
-// The panels of a chart share their y-axis, and its x-axis is named once, below them.
-const below = text => ({ text, orient: "bottom", anchor: "middle", offset: 8, fontSize: 12,
-  fontWeight: 500, color: colour("--soft") });
-const shared = { scale: { x: "independent", y: "shared" }, axis: { x: "independent", y: "shared" } };
+// A number on an axis or in a tooltip.
+const number = (field, title, more = {}) => ({ field, type: "quantitative", title,
+  ...(typeof more === "string" ? { format: more } : more) });
+// A kind of thing, with its colours or shapes.
+const kind = (field, domain, range) => ({ field, type: "nominal", scale: { domain, range } });
+
+// A chart with a panel an algorithm; the x-axis is named once, below them, and the y-axis shared or free.
+function panels(id, values, shown, title, spec, { isFree, header, transform = [] } = {}) {
+  const { columns, width } = layout(shown.length), x = "independent", y = isFree ? x : "shared";
+  return draw(id, { data: { values }, transform, columns, spacing: { row: 24, column: GAP },
+    title: { text: title, orient: "bottom", anchor: "middle", offset: 8, fontSize: 12, fontWeight: 500,
+      color: colour("--soft") },
+    facet: { field: "algorithm", type: "nominal", sort: shown, ...(header ? { header } : {}) },
+    spec: { width, height: Math.round(Math.min(width, 240)), ...spec },
+    resolve: { scale: { x, y }, axis: { x, y } } });
+}
+
+// Points of attempts: all of a sample stand out when one is pointed at, and each leads to its run.
+const points = encoding => ({
+  params: [{ name: "same", select: { type: "point", on: "pointerover", clear: "pointerout",
+    fields: ["sample"] } }],
+  mark: { type: "point", filled: true, aria: false },
+  encoding: { size: { condition: { param: "same", empty: false, value: 180 }, value: 28 },
+    opacity: { condition: { param: "same", empty: false, value: 1 }, value: 0.55 },
+    ...(isTouched ? {} : { href: { field: "run" } }), ...encoding } });
+const WHO = [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
+  { field: "status", title: "ended" }];
+const line = { type: "line", strokeDash: [4, 3], strokeWidth: 1, tooltip: false, aria: false };
 
 // Algorithms are told apart by colour and by shape: of both there are a few, of all pairs many.
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-right", "triangle-left"];
 const SERIES = 6;
-const seriesColour = i => colour(`--series-${i % SERIES}`);
 
 function drawDamage() {
   const values = attempts.filter(a => a.fall !== null && a.lost !== null);
   const shown = algorithms.filter(name => values.some(a => a.algorithm === name));
-  const touch = matchMedia("(pointer: coarse)").matches;
-  const series = range => ({ field: "algorithm", type: "nominal", scale: { domain: shown, range } });
   return draw("chart-damage", {
     data: { values }, width: "container", height: 330,
     layer: [{
-      data: { values: [{ limit }] },
-      mark: { type: "rule", strokeDash: [4, 3], color: colour("--soft"), tooltip: false, aria: false },
-      encoding: { y: { field: "limit", type: "quantitative" } } }, {
+      data: { values: [{ limit }] }, mark: { ...line, type: "rule", color: colour("--soft") },
+      encoding: { y: number("limit") } }, {
       data: { values: [{ limit, said: `limit: ${limit} points` }] },
       mark: { type: "text", align: "left", baseline: "bottom", dx: 3, dy: -3, color: colour("--soft"),
         tooltip: false, aria: false },
-      encoding: { x: { value: 0 }, y: { field: "limit", type: "quantitative" },
-        text: { field: "said" } } }, {
-      params: [{ name: "this", select: { type: "point", on: "pointerover", clear: "pointerout",
-        fields: ["sample"] } }],
-      mark: { type: "point", filled: true, aria: false },
-      encoding: {
-        x: { field: "fall", type: "quantitative", title: "forgetting: fall of the label's probability",
-          axis: { tickCount: 5 } },
-        y: { field: "lost", type: "quantitative", title: "damage: points of accuracy lost",
-          axis: { tickCount: 6 } },
-        color: series(shown.map((_, i) => seriesColour(i))),
-        shape: series(shown.map((_, i) => SHAPES[i % SHAPES.length])),
-        size: { condition: { param: "this", empty: false, value: 170 }, value: 30 },
-        opacity: { condition: { param: "this", empty: false, value: 1 }, value: 0.6 },
-        tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
-          { field: "status", title: "ended" }, { field: "steps" },
-          { field: "fall", title: "forgotten", format: ".3f", type: "quantitative" },
-          { field: "lost", title: "points lost", format: ".1f", type: "quantitative" }],
-        ...(touch ? {} : { href: { field: "run" } }) } }] });
+      encoding: { x: { value: 0 }, y: number("limit"), text: { field: "said" } } },
+    points({
+      x: number("fall", "forgetting: fall of the label's probability", { axis: { tickCount: 5 } }),
+      y: number("lost", "damage: points of accuracy lost", { axis: { tickCount: 6 } }),
+      color: kind("algorithm", shown, shown.map((_, i) => colour(`--series-${i % SERIES}`))),
+      shape: kind("algorithm", shown, shown.map((_, i) => SHAPES[i % SHAPES.length])),
+      tooltip: [...WHO, { field: "steps" }, number("fall", "forgotten", ".3f"),
+        number("lost", "points lost", ".1f")] })] });
 }
 
-const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
-  scale: { domain: names.map(n => endings[n].words), ...extra } });
-const endColours = names => names.map(n => colour(`--${n}`));
+const present = ways => order.filter(n => ways.includes(endings[n].words));
+const endColours = names => kind("status", names.map(n => endings[n].words), names.map(n => colour(`--${n}`)));
+const endShapes = names => kind("status", names.map(n => endings[n].words), names.map(n => endings[n].shape));
 
-function drawEnds() {
-  const names = order.filter(n => statuses.some(row => row.status === n && row.count));
-  const values = statuses.filter(row => row.count).map(
-    row => ({ ...row, status: endings[row.status].words, order: names.indexOf(row.status) }));
-  return draw("chart-ends", {
-    data: { values }, width: "container", height: 30 * new Set(values.map(v => v.algorithm)).size,
+// How many attempts of each algorithm came to what; the colour of each kind, by its words, in order.
+function drawBars(id, rows, colours) {
+  const values = rows.filter(row => row.count), kinds = Object.keys(colours);
+  return draw(id, {
+    data: { values: values.map(row => ({ ...row, order: kinds.indexOf(row.status) })) },
+    width: "container", height: 30 * new Set(values.map(v => v.algorithm)).size,
     mark: { type: "bar", height: 20, cornerRadius: 2, aria: false },
     encoding: {
       y: { field: "algorithm", type: "nominal", title: null,
         axis: { labelFontSize: 13, labelColor: colour("--ink"), domain: false, ticks: false } },
-      x: { field: "count", type: "quantitative", title: "attempts", axis: { tickCount: 5 } },
-      color: ends(names, { range: endColours(names) }), order: { field: "order" },
-      tooltip: [{ field: "algorithm" }, { field: "status" },
-        { field: "count", title: "attempts" }] } });
+      x: number("count", "attempts", { axis: { tickCount: 5 } }),
+      color: kind("status", kinds, Object.values(colours)), order: { field: "order" },
+      tooltip: [{ field: "algorithm" }, { field: "status" }, { field: "count", title: "attempts" }] } });
 }
 
+function drawEnds() {
+  const rows = statuses.filter(row => row.count).map(row => ({ ...row, status: endings[row.status].words }));
+  const names = present(rows.map(row => row.status));
+  return drawBars("chart-ends", rows, Object.fromEntries(
+    names.map(name => [endings[name].words, colour(`--${name}`)])));
+}
+
+const drawForgotten = () => drawBars("chart-forgotten",
+  verdicts.map(row => ({ ...row, status: row.status.replace("_", "-") })), { "forgotten": colour("--flipped"),
+    "over-forgotten": colour("--damaged"), "remembered": colour("--box") });
+
 function drawFactor(name, ranks) {
-  const { title, unit, values } = factors[name];
-  attempts.forEach((a, i) => { a.value = values[i]; });
-  const names = order.filter(
-    n => attempts.some(a => a.status === endings[n].words));
+  const { title, unit, phase, values } = factors[name];
+  attempts.forEach((a, i) => { a.value = values[phase === "pre" ? places.get(a.sample) : i]; });
+  const names = present(attempts.map(a => a.status));
   const heads = Object.fromEntries(algorithms.map(
     a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
-  const { columns, width } = layout(algorithms.length);
   const short = "abs(datum.value) >= 1e-4 || !datum.value ? format(datum.value, '~g') : "
     + "format(datum.value, '.2~e')";
-  const axis = (field, title) => ({
-    field: ranks ? `${field}_rank` : field, type: "quantitative",
-    title, scale: { zero: false, nice: !ranks },
+  const axis = (field, said) => number(ranks ? `${field}_rank` : field, said, {
+    scale: { zero: false, nice: !ranks },
     axis: { tickCount: 4, ...(ranks ? { format: "d" } : { labelExpr: short }) } });
   const named = `${title}${unit ? ` (${unit})` : ""}`;
   const rank = field => [
     { window: [{ op: "rank", as: `${field}_rank` }], sort: [{ field }], groupby: ["algorithm"] },
     { joinaggregate: [{ op: "count", as: "tied" }], groupby: ["algorithm", field] },
     { calculate: `datum.${field}_rank + (datum.tied - 1) / 2`, as: `${field}_rank` }];
-  const touch = matchMedia("(pointer: coarse)").matches; // a tap shows, and leads nowhere
-  return draw("chart-factor", {
-    data: { values: attempts.filter(a => a.value !== null) },
-    transform: [
-      ...(ranks ? [...rank("value"), ...rank("gt")] : []),
-      { as: "place",
-        calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]`
-          + ' + (datum.tied ? ", tied with " + datum.tied : "")' }],
-    facet: { field: "algorithm", type: "nominal", sort: algorithms,
-      header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` } },
-    columns, spacing: { row: 24, column: GAP }, title: below(ranks ? `rank of ${title}` : named),
-    spec: {
-      width, height: Math.round(Math.min(width, 240)),
-      params: [{ name: "same", select: { type: "point", on: "pointerover", clear: "pointerout",
-        fields: ["sample"] } }],
-      mark: { type: "point", filled: true, aria: false },
-      encoding: {
-        x: axis("value", null),
-        y: axis("gt", ranks ? "rank of GT (1: hardest)" : "GT (small is hard)"),
-        color: ends(names, { range: endColours(names) }),
-        shape: ends(names, { range: names.map(n => endings[n].shape) }),
-        size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
-        opacity: { condition: { param: "same", empty: false, value: 1 }, value: 0.55 },
-        tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
-          { field: "status", title: "ended" }, { field: "steps" },
-          { field: "gt", title: "GT", format: ".4g", type: "quantitative" },
-          { field: "share", title: "GT / λ", format: ".3g", type: "quantitative" },
-          { field: "regime", title: "GT is bounded by" },
-          { field: "place", title: "difficulty rank" },
-          { field: "value", title, format: ".4g", type: "quantitative" }],
-        ...(touch ? {} : { href: { field: "run" } }) } },
-    resolve: shared });
+  return panels("chart-factor", attempts.filter(a => a.value !== null), algorithms,
+    ranks ? `rank of ${title}` : named,
+    points({
+      x: axis("value", null), y: axis("gt", ranks ? "rank of GT (1: hardest)" : "GT (small is hard)"),
+      color: endColours(names), shape: endShapes(names),
+      tooltip: [...WHO, { field: "steps" }, number("gt", "GT", ".4g"), number("share", "GT / λ", ".3g"),
+        { field: "regime", title: "GT is bounded by" }, { field: "place", title: "difficulty rank" },
+        number("value", title, ".4g")] }), {
+      isFree: free.factor && !ranks, header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` },
+      transform: [
+        ...(ranks ? [...rank("value"), ...rank("gt")] : []),
+        { as: "place",
+          calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]`
+            + ' + (datum.tied ? ", tied with " + datum.tied : "")' }] });
 }
 
 function drawPredicted(target) {
-  const from = predicted[`predicted_${target}`], to = predicted[target];
+  const from = predicted[`predicted_${target}`], to = predicted[target], isFree = free[target];
   const values = predicted.algorithm.map((algorithm, i) => ({
     algorithm, sample: predicted.sample_id[i], label: labels[predicted.sample_id[i]],
     status: endings[predicted.ending[i]].words, predicted: from[i], measured: to[i],
     run: pageOf(predicted.run_id[i]) })).filter(
     row => row.predicted !== null && row.measured !== null);
-  const names = order.filter(n => values.some(v => v.status === endings[n].words));
-  const shown = [...new Set(values.map(v => v.algorithm))];
-  const { columns, width } = layout(shown.length);
-  const touch = matchMedia("(pointer: coarse)").matches;
+  const names = present(values.map(v => v.status)), shown = [...new Set(values.map(v => v.algorithm))];
   const both = values.map(row => row.measured); // said to all panels: a line's ends come too late
-  const axis = (field, title, scale = { zero: false }) => ({ field, type: "quantitative", title,
-    scale, axis: { tickCount: 3 } });
+  const axis = (field, title, scale = { zero: false }) => number(field, title, { scale, axis: { tickCount: 3 } });
   const y = field => axis(field, `measured ${targets[target].axis}`,
-    { domain: [Math.min(...both), Math.max(...both)], nice: true });
-  return draw("chart-predicted", {
-    data: { values },
-    facet: { field: "algorithm", type: "nominal", sort: shown }, columns,
-    spacing: { row: 24, column: GAP }, title: below(`predicted ${targets[target].axis}`),
-    spec: {
-      width, height: Math.round(Math.min(width, 240)),
-      layer: [{
-        transform: [
-          { aggregate: [["min", "predicted"], ["max", "predicted"], ["min", "measured"],
-            ["max", "measured"]].map(([op, field]) => ({ op, field, as: `${op}_${field}` })) },
-          { calculate: "[max(datum.min_predicted, datum.min_measured), "
-              + "min(datum.max_predicted, datum.max_measured)]", as: "both" },
-          { flatten: ["both"], as: ["end"] }],
-        mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, color: colour("--soft"),
-          tooltip: false, aria: false },
-        encoding: { x: axis("end", null),
-          y: y("end") } }, {
-        params: [{ name: "alike", select: { type: "point", on: "pointerover", clear: "pointerout",
-          fields: ["sample"] } }],
-        mark: { type: "point", filled: true, aria: false },
-        encoding: {
-          x: axis("predicted", null),
-          y: y("measured"),
-          color: ends(names, { range: endColours(names) }),
-          shape: ends(names, { range: names.map(n => endings[n].shape) }),
-          size: { condition: { param: "alike", empty: false, value: 190 }, value: 26 },
-          opacity: { condition: { param: "alike", empty: false, value: 1 }, value: 0.55 },
-          tooltip: [{ field: "sample" }, { field: "label", title: "class" },
-            { field: "algorithm" }, { field: "status", title: "ended" },
-            { field: "predicted", format: ".4g", type: "quantitative" },
-            { field: "measured", format: ".4g", type: "quantitative" }],
-          ...(touch ? {} : { href: { field: "run" } }) } }] },
-    resolve: shared });
+    isFree ? undefined : { domain: [Math.min(...both), Math.max(...both)], nice: true });
+  return panels("chart-predicted", values, shown, `predicted ${targets[target].axis}`, {
+    layer: [{
+      transform: [
+        { aggregate: [["min", "predicted"], ["max", "predicted"], ["min", "measured"],
+          ["max", "measured"]].map(([op, field]) => ({ op, field, as: `${op}_${field}` })) },
+        { calculate: "[max(datum.min_predicted, datum.min_measured), "
+            + "min(datum.max_predicted, datum.max_measured)]", as: "both" },
+        { flatten: ["both"], as: ["end"] }],
+      mark: { ...line, color: colour("--soft") }, encoding: { x: axis("end", null), y: y("end") } },
+    points({ x: axis("predicted", null), y: y("measured"), color: endColours(names), shape: endShapes(names),
+      tooltip: [...WHO, number("predicted", "predicted", ".4g"), number("measured", "measured", ".4g")] })] },
+  { isFree });
 }
 
 function drawLadder() {
   const shown = [...new Set(ladder.rungs.map(rung => rung.algorithm))];
-  const { columns, width } = layout(shown.length);
-  const values = ladder.rungs.map(rung => ({ ...rung,
-    what: rung.kind === "index" ? "the index" : "a factor" }));
-  const kinds = ["the index", "a factor"].filter(kind => values.some(v => v.what === kind));
-  const of = { "the index": colour("--max_steps"), "a factor": colour("--flipped") };
-  const isTold = ladder.unit === "of_attempt";
-  const x = { field: "cost", type: "quantitative", scale: { type: "log" },
-    title: null, axis: { labelExpr: "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')", tickCount: 5,
-      grid: false } };
-  const y = { field: "strength", type: "quantitative", title: "|ρ| with GT",
-    scale: { domain: [0, 1] }, axis: { tickCount: 5 } };
-  return draw("chart-ladder", {
-    data: { values }, columns, spacing: { row: 24, column: GAP },
-    title: below(isTold ? "cost of a sample, as a multiple of an attempt with ga"
-      : "cost of a sample, in seconds"),
-    facet: { field: "algorithm", type: "nominal", sort: shown },
-    spec: {
-      width, height: Math.round(Math.min(width, 240)),
+  const values = ladder.rungs.map(rung => ({ ...rung, what: rung.kind === "index" ? "the index" : "a factor" }));
+  const kinds = ["the index", "a factor"].filter(what => values.some(v => v.what === what));
+  const looks = { "the index": [colour("--max_steps"), "diamond"], "a factor": [colour("--flipped"), "circle"] };
+  const isTold = ladder.unit === "of_attempt", ofIndex = (yes, no) => ({
+    condition: { test: "datum.kind === 'index'", value: yes }, value: no });
+  const tens = Array.from({ length: 19 }, (_, i) => 10 ** (i - 9)); // all that an axis may name
+  const x = number("cost", null, { scale: { type: "log" }, axis: { values: tens, format: "~r", labelSeparation: 6, grid: false } });
+  const y = number("strength", "|ρ| with GT", { scale: { domain: [0, 1] }, axis: { tickCount: 5 } });
+  return panels("chart-ladder", values, shown,
+    isTold ? "cost of a sample, as a multiple of an attempt with ga" : "cost of a sample, in seconds", {
       layer: [{
         transform: [{ filter: "datum.best" }],
-        mark: { type: "line", interpolate: "step-after", strokeWidth: 1, color: colour("--soft"),
-          tooltip: false, aria: false },
+        mark: { ...line, strokeDash: [], interpolate: "step-after", color: colour("--soft") },
         encoding: { x, y, order: { field: "cost" } } }, {
         mark: { type: "point", filled: true, aria: false },
-        encoding: { x, y,
-          color: { field: "what", type: "nominal",
-            scale: { domain: kinds, range: kinds.map(kind => of[kind]) } },
-          shape: { field: "what", type: "nominal",
-            scale: { domain: kinds, range: kinds.map(k => k === "the index" ? "diamond" : "circle") } },
-          size: { condition: { test: "datum.kind === 'index'", value: 110 }, value: 34 },
-          opacity: { condition: { test: "datum.kind === 'index'", value: 1 }, value: 0.6 },
+        encoding: { x, y, size: ofIndex(110, 34), opacity: ofIndex(1, 0.6),
+          color: kind("what", kinds, kinds.map(what => looks[what][0])),
+          shape: kind("what", kinds, kinds.map(what => looks[what][1])),
           tooltip: [{ field: "title", title: "what" }, { field: "algorithm" },
-            { field: "rho", title: "ρ with GT", format: ".3f", type: "quantitative" },
-            { field: "cost", title: isTold ? "attempts with ga" : "seconds", format: ".2g",
-              type: "quantitative" }] } }] },
-    resolve: shared });
+            number("rho", "ρ with GT", ".3f"), number("cost", isTold ? "attempts with ga" : "seconds", ".2g")] } }] });
 }
 
 function drawClasses() {
-  const { columns, width } = layout(algorithms.length);
   const values = attempts.map(a => ({ algorithm: a.algorithm, label: a.label,
     percentile: 100 * (sizes[a.algorithm] - a.rank + 0.5) / sizes[a.algorithm] }));
-  const many = classes.length, room = width / many; // pixels
+  const room = layout(algorithms.length).width / classes.length; // pixels
   const isWide = Math.max(...classes.map(name => name.length)) * 6 > room;
-  return draw("chart-classes", {
-    data: { values }, columns, spacing: { row: 24, column: GAP },
-    facet: { field: "algorithm", type: "nominal", sort: algorithms },
-    spec: { width, height: 180,
-      mark: { type: "boxplot", extent: "min-max", size: Math.max(2, Math.min(14, room - 4)),
-        color: colour("--box"), median: { color: colour("--page"), strokeWidth: 2 },
-        rule: { color: colour("--box") } },
-      encoding: {
-        x: { field: "label", type: "nominal", title: "class", sort: classes,
-          axis: isWide ? { labelAngle: -60, labelOverlap: room < 12, title: null }
-            : { labelAngle: 0 } },
-        y: { field: "percentile", type: "quantitative", title: "harder than, %",
-          scale: { domain: [0, 100] }, axis: { tickCount: 4 } } } },
-    resolve: shared });
+  return panels("chart-classes", values, algorithms, "class", { height: 180,
+    mark: { type: "boxplot", extent: "min-max", size: Math.max(2, Math.min(14, room - 4)),
+      color: colour("--box"), median: { color: colour("--page"), strokeWidth: 2 },
+      rule: { color: colour("--box") } },
+    encoding: {
+      x: { field: "label", type: "nominal", title: null, sort: classes,
+        axis: isWide ? { labelAngle: -60, labelOverlap: room < 12 } : { labelAngle: 0 } },
+      y: number("percentile", "harder than, %", { scale: { domain: [0, 100] }, axis: { tickCount: 4 } }) } });
+}
+
+function drawFlips() {
+  const side = (field, title) => ({ field, type: "nominal", sort: classes, title, axis: { labelAngle: 0 } });
+  return panels("chart-flips", flips, [...new Set(flips.map(row => row.algorithm))], "taken for", {
+    mark: { type: "rect", aria: false },
+    encoding: { x: side("flipped_to", null), y: side("label", "class"),
+      color: number("attempts", null, { scale: { scheme: "blues", reverse: isDark.matches }, legend: null }),
+      tooltip: [{ field: "algorithm" }, { field: "label", title: "class" },
+        { field: "flipped_to", title: "taken for" }, { field: "attempts" }] } });
+}
+
+function drawSample(sample) {
+  const ends = { "the hardest": overall.sample_id[0], "the easiest": overall.sample_id.at(-1) };
+  const shown = { [`sample ${sample}`]: sample };
+  for (const [who, id] of Object.entries(ends)) if (id !== sample && id !== undefined) shown[`${who}: ${id}`] = id;
+  const values = [
+    ...bands, ...Object.entries(shown).flatMap(([who, id]) => curves.filter(row => row.sample_id === id).flatMap(
+      ({ algorithm, steps, probs }) => probs.map((p, i) => ({ algorithm, who, step: steps[i], p }))))];
+  const x = number("step", null, { axis: { tickMinStep: 1, tickCount: 5, grid: false } });
+  const y = field => number(field, "probability of its label",
+    { scale: { type: "log", domain: [0.001, 1] }, axis: { values: [0.001, 0.01, 0.1, 1], format: "~g" } });
+  return panels("chart-sample", values, [...new Set(bands.map(row => row.algorithm))], "step", { layer: [
+    { transform: [{ filter: "datum.high" }], encoding: { x, y: y("low"), y2: { field: "high" } },
+      mark: { type: "area", color: colour("--box"), opacity: 0.25, tooltip: false, aria: false } },
+    { transform: [{ filter: "datum.high" }], encoding: { x, y: y("middle") },
+      mark: { ...line, color: colour("--soft") } },
+    { transform: [{ filter: "datum.who" }],
+      mark: { type: "line", point: { size: 22, aria: false }, strokeWidth: 1.5, aria: false },
+      encoding: { x, y: y("p"),
+        color: kind("who", Object.keys(shown), ["--link", "--damaged", "--series-2"].map(colour)),
+        tooltip: [{ field: "who", title: "of" }, { field: "step" }, number("p", "probability", ".3g")] } }] });
+}
+
+// All samples, a line each, over the algorithms: where lines run level, these agree.
+function drawRanks() {
+  const ids = [...overall.sample_id], ends = { "the hardest": ids.slice(0, 3), "the easiest": ids.slice(-3) };
+  const endOf = sample => Object.keys(ends).find(end => ends[end].includes(sample));
+  const lines = (filter, mark, color) => ({ transform: [{ filter }], mark: { type: "line", aria: false, ...mark },
+    encoding: { color, detail: { field: "sample" },
+      x: { field: "algorithm", type: "nominal", sort: algorithms, title: null,
+        scale: { type: "point", padding: 0.1 }, axis: { labelAngle: 0, labelFontSize: 13, grid: true } },
+      y: number("percentile", "harder than, %", { axis: { tickCount: 5 } }),
+      tooltip: [{ field: "sample" }, { field: "algorithm" }, number("percentile", "harder than, %", ".0f")] } });
+  return draw("chart-ranks", { width: "container", height: 300,
+    data: { values: attempts.map(({ algorithm, sample, percentile }) => ({ algorithm, sample, percentile,
+      end: endOf(sample) })) },
+    layer: [
+      lines("!datum.end", { strokeWidth: 0.7, opacity: Math.max(0.08, Math.min(0.5, 40 / ids.length)) },
+        { value: colour("--box") }),
+      lines("datum.end", { strokeWidth: 2, point: true },
+        kind("end", Object.keys(ends), ["--link", "--damaged"].map(colour)))] });
+}
+
+function drawMap() {
+  const axis = (field, i) => number(field, `component ${i + 1} (${Math.round(100 * map.shares[i])}%)`,
+    { axis: { tickCount: 5 } });
+  return draw("chart-map", { width: "container", height: 380,
+    data: { values: map.sample_id.map((sample, i) => ({ sample, label: labels[sample], x: map.x[i], y: map.y[i],
+      percentile: together.get(sample)?.percentile })).filter(row => row.label !== undefined) },
+    mark: { type: "point", filled: true, size: 55, opacity: 0.85, aria: false },
+    encoding: { x: axis("x", 0), y: axis("y", 1),
+      color: number("percentile", null, { scale: { scheme: "viridis", reverse: !isDark.matches, domain: [0, 100] },
+        legend: { title: "harder than, %", orient: "right", gradientLength: 200 } }),
+      tooltip: [{ field: "sample" }, { field: "label", title: "class" },
+        number("percentile", "harder than, %", ".0f")] } });
+}
+
+function drawAlike() {
+  const names = alike.titles, room = document.querySelector("main").clientWidth, isNarrow = room < 600;
+  const step = Math.max(8, Math.min(18, Math.floor((room - (isNarrow ? 20 : 260)) / names.length)));
+  const side = (field, more) => ({ field, type: "nominal", sort: names, axis: { labels: !isNarrow, labelLimit: 220,
+    labelFontSize: Math.min(11, step), labelOverlap: false, ticks: false, domain: false, title: null, ...more } });
+  return draw("chart-alike", {
+    data: { values: alike.strengths.flatMap((row, i) => row.map((strength, j) =>
+      ({ a: names[i], b: names[j], strength }))) },
+    width: { step }, height: { step }, mark: { type: "rect", aria: false },
+    encoding: { x: side("b", { labelAngle: -60 }), y: side("a"),
+      color: number("strength", null, { scale: { scheme: "blues", reverse: isDark.matches, domain: [0, 1] },
+        legend: { title: "|ρ|", orient: isNarrow ? "top" : "right" } }),
+      tooltip: [{ field: "a", title: "factor" }, { field: "b", title: "and" }, number("strength", "|ρ|", ".2f")] } });
 }
 
 const choice = document.getElementById("factor"), axes = document.getElementById("axes");
-const target = document.getElementById("target");
+const target = document.getElementById("target"), chosenSample = document.getElementById("chosen");
+const drawStory = () => document.getElementById("chart-sample") && drawSample(Number(chosenSample.value));
 
 function showFactor() {
   document.querySelectorAll("[data-factor]").forEach(
     block => { block.hidden = block.dataset.factor !== choice.value; });
-  return drawFactor(choice.value, axes.value === "ranks");
+  const drawing = drawFactor(choice.value, axes.value === "ranks");
+  if (asked("sort") === "factor") showGrid();
+  return drawing;
 }
 
-function drawAll() {
-  if (document.getElementById("chart-damage")) drawDamage();
-  if (statuses.some(row => row.count)) drawEnds();
-  if (target) drawPredicted(target.value);
-  if (ladder.rungs.length) drawLadder();
-  if (!choice) return;
-  showFactor();
-  drawClasses();
+// One after the other, so that the page can be read meanwhile.
+async function drawAll() {
+  for (const [id, one] of [["damage", drawDamage], ["ends", drawEnds], ["forgotten", drawForgotten],
+    ["sample", drawStory], ["predicted", () => drawPredicted(target.value)], ["ladder", drawLadder],
+    ["factor", showFactor], ["alike", drawAlike], ["map", drawMap], ["ranks", drawRanks], ["classes", drawClasses], ["flips", drawFlips]]) {
+    if (!document.getElementById(`chart-${id}`)) continue;
+    await one();
+    await new Promise(done => setTimeout(done));
+  }
 }
 
 document.querySelectorAll("img[data-sample]").forEach(
@@ -311,7 +351,7 @@ document.querySelectorAll("[data-pick]").forEach(link => link.addEventListener("
 }));
 if (target) target.addEventListener("change", () => drawPredicted(target.value));
 if (choice) [choice, axes].forEach(control => control.addEventListener("change", showFactor));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+isDark.addEventListener("change", drawAll);
 let width = innerWidth, waiting;
 addEventListener("resize", () => {
   if (innerWidth === width) return;
@@ -319,4 +359,3 @@ addEventListener("resize", () => {
   clearTimeout(waiting);
   waiting = setTimeout(drawAll, 150);
 });
-drawAll();

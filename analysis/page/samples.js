@@ -19,8 +19,10 @@ function cardsOf(algorithm) {
     const mine = ones.filter(one => !algorithm || one.algorithm === algorithm);
     if (!mine.length) return [];
     const of = algorithm ? { ...mine[0], place: mine[0].rank } : together.get(sample) ?? {};
+    const values = mine.map(one => one.value ?? null).filter(value => value !== null);
     return [{ sample, label: labels[sample], mine, place: of.place ?? Infinity,
-      percentile: of.percentile ?? null, tied: of.tied ?? 0, steps: of.steps ?? null, lost: of.lost ?? null }];
+      percentile: of.percentile ?? null, tied: of.tied ?? 0, steps: of.steps ?? null, lost: of.lost ?? null,
+      value: values.length ? values.reduce((a, b) => a + b) / values.length : null }];
   });
 }
 
@@ -31,6 +33,7 @@ const ORDERS = {
     || a.sample - b.sample,
   lost: (a, b) => last(b.lost) - last(a.lost) || a.place - b.place,
   slow: (a, b) => last(b.steps) - last(a.steps) || a.place - b.place,
+  factor: (a, b) => (a.value ?? Infinity) - (b.value ?? Infinity) || a.sample - b.sample,
   sample: (a, b) => a.sample - b.sample };
 
 function chosen() {
@@ -47,6 +50,9 @@ function element(name, text, more = {}) {
   return Object.assign(document.createElement(name), { textContent: text }, more);
 }
 
+const toRun = (one, text, name) => element("a", text, { href: one.run, target: "_blank", rel: "noopener",
+  title: `${name}: its MLflow run` });
+
 function lines(card) {
   const counts = new Map();
   card.mine.forEach(each => counts.set(each.status, (counts.get(each.status) ?? 0) + 1));
@@ -55,6 +61,8 @@ function lines(card) {
   return [/^\d+$/.test(card.label) ? `class ${card.label}` : card.label,
     card.percentile === null ? "" : `harder than ${Math.round(card.percentile)}%`,
     card.tied ? `tied with ${card.tied}` : "",
+    asked("sort") === "factor" && Number.isFinite(card.value)
+      ? `${factors[choice.value].title}: ${Number(card.value.toPrecision(3))}`.replace("-", "\u2212") : "",
     ways,
     [card.steps === null ? "" : `${Number(card.steps.toFixed(1))} steps`,
       card.lost === null ? "" : `${card.lost.toFixed(1).replace("-", "\u2212")} points lost`]
@@ -63,13 +71,11 @@ function lines(card) {
 
 function drawn(card) {
   const item = document.createElement("li"), name = `${named(card.sample)}, class ${card.label}`;
-  if (images[card.sample]) {
-    item.append(Object.assign(document.createElement("img"),
-      { src: images[card.sample], alt: name, width: 64, height: 64 }));
-  }
-  item.append(card.mine.length > 1 ? element("b", card.sample)
-    : element("a", card.sample, { href: card.mine[0].run, target: "_blank", rel: "noopener",
-      title: `${name}: its MLflow run` }));
+  const opens = element("a", "", { href: "#sample", title: `${name}: how it was unlearned` });
+  opens.dataset.open = card.sample;
+  opens.append(images[card.sample] ? Object.assign(document.createElement("img"),
+    { src: images[card.sample], alt: name, width: 64, height: 64 }) : `sample ${card.sample}`);
+  item.append(opens, card.mine.length > 1 ? element("b", card.sample) : toRun(card.mine[0], card.sample, name));
   item.append(...lines(card).map((line, i) => element("span", line, { className: i ? "note" : "class" })));
   return item;
 }
@@ -101,5 +107,37 @@ if (grid) {
     first.tabIndex = -1;
     first.focus({ preventScroll: true });
   });
+  document.getElementById("in-order")?.addEventListener("click", () => {
+    document.getElementById("grid-sort").value = "factor";
+    showGrid();
+  });
   showGrid();
 }
+
+// One sample, which any of its pictures chooses.
+function showStory() {
+  const sample = Number(chosenSample.value), image = document.getElementById("story-image");
+  if (image) Object.assign(image, { src: images[sample] ?? "", alt: `${named(sample)}, class ${labels[sample]}` });
+  document.getElementById("story-id").textContent = sample;
+  document.getElementById("story").replaceChildren(...tried.get(sample).map(one => {
+    const item = element("li", "");
+    const [, ...said] = lines({ ...one, value: null, label: labels[sample], mine: [one] });
+    item.append(toRun(one, one.algorithm, named(sample)), `: ${said.join(", ")}`);
+    return item;
+  }));
+}
+
+if (chosenSample) {
+  chosenSample.append(...cardsOf("").sort(ORDERS.hard).map(card => element("option",
+    `${card.sample}, ${/^\d+$/.test(card.label) ? "class " : ""}${card.label}`, { value: card.sample })));
+  const open = () => { showStory(); drawStory(); };
+  chosenSample.addEventListener("change", open);
+  document.addEventListener("click", event => {
+    const link = event.target.closest("[data-open]");
+    if (!link) return;
+    chosenSample.value = link.dataset.open;
+    open();
+  });
+  showStory();
+}
+drawAll();

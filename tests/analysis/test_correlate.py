@@ -47,21 +47,30 @@ MEMBERS = st.lists(st.tuples(GT, MAYBE, MAYBE, st.integers(0, 2)), max_size=14)
 def shell() -> Iterator[duckdb.DuckDBPyConnection]:
     """A plain DuckDB with our macros over empty relations."""
     with duckdb.connect() as connection:
+        connection.execute("create schema internal")
         connection.execute("""
-            create table outcomes (sweep_id text, dataset text, algorithm text, run_id bigint,
-                sample_id bigint, label bigint, status text, u double, f double, gt double,
-                gt_mean_ratio double, gt_one double)
+            create table internal.outcomes (sweep_id text, dataset text, algorithm text,
+                run_id bigint, sample_id bigint, label bigint, status text, u double, f double,
+                gt double, gt_mean_ratio double, gt_one double)
         """)
         connection.execute("create table factors (run_id bigint, factor text, value double)")
-        connection.execute("create table sweeps (sweep_id text, base_run_id text)")
-        connection.execute("create table targets (run_id bigint, target text, measured double)")
-        connection.execute("create table ingredients as select 'gt' as target, 'x0' as factor")
         connection.execute(
-            "create table attacks (sweep_id text, algorithm text, better_than_chance boolean)"
+            "create table sweeps (sweep_id text, sweep text, base_run_id text, study text, "
+            "started_at timestamp)"
+        )
+        connection.execute(
+            "create table internal.targets (run_id bigint, target text, measured double)"
+        )
+        connection.execute(
+            "create table internal.ingredients as select 'gt' as target, 'x0' as factor"
+        )
+        connection.execute(
+            "create table internal.attacks "
+            "(sweep_id text, algorithm text, better_than_chance boolean)"
         )
         connection.execute("""
             create table factor_catalog as
-            select *, '' as family
+            select *, '' as family, factor as title, 'pre' as phase
             from (values ('x', 0), ('margin', 1), ('gt', 2), ('x0', 3), ('x1', 4), ('x2', 5),
                 ('x3', 6), ('x4', 7)) as c(factor, position)
         """)
@@ -91,9 +100,9 @@ def correlate(shell: duckdb.DuckDBPyConnection, members: Sequence[Member]) -> di
         {name: pa.array(own, kinds[name]) for name, own in zip(kinds, columns, strict=True)}
     )
     shell.register("incoming", outcomes).register("values_in", factors)
-    shell.execute("truncate outcomes; truncate factors")
+    shell.execute("truncate internal.outcomes; truncate factors")
     shell.execute("""
-        insert into outcomes by name
+        insert into internal.outcomes by name
         select 's' as sweep_id, 'd' as dataset, 'ga' as algorithm, run_id, run_id as sample_id,
             label, 'flipped' as status, gt
         from incoming
@@ -191,7 +200,7 @@ def test_mixed_members_have_the_interval_by_jackknife(tmp_path: Path, flipped: i
     members = mixed(100, flipped)
     with warehouse_of(tmp_path, members, ("x",)) as warehouse:
         rows = warehouse.query("from correlations where factor = 'x'").records()
-        gt = [row[0] for row in warehouse.query("select gt from outcomes order by sample_id").rows]
+        gt = [row[0] for row in warehouse.query("select gt from attempts order by sample_id").rows]
     found = {row["population"]: row for row in rows}
     row, x = found.pop("all"), [m["metrics"]["x"] for m in members]
     assert (row["flipped"], row["ci_by"]) == (flipped, by)
@@ -237,7 +246,7 @@ def test_what_lambda_is_and_why_a_rho_is_undefined(tmp_path: Path) -> None:
 def test_p_value_of_an_attack_is_smirnovs_by_fisher(tmp_path: Path) -> None:
     of_class = [0.7, 0.62, 0.55, 0.81, 0.6]
     with warehouse_of(tmp_path, attacked({"ga": of_class}), ATTACK) as warehouse:
-        (row,) = warehouse.query("from attacks").records()
+        (row,) = warehouse.query("from internal.attacks").records()
     each = [np.exp(-2 * strength(a, *EACH) ** 2) for a in of_class]
     expected = scipy.stats.combine_pvalues(each, method="fisher").pvalue
     assert row["p_value"] == pytest.approx(expected, rel=1e-9)
@@ -252,7 +261,7 @@ def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
         if m["algorithm"] == "old":  # of a version that did not log it
             del m["metrics"]["mia_attack_strength"]
     with warehouse_of(tmp_path, members, (*ATTACK, "other")) as warehouse:
-        attacks = warehouse.query("select algorithm, better_than_chance from attacks").rows
+        attacks = warehouse.query("select algorithm, better_than_chance from internal.attacks").rows
         rows = warehouse.query("from correlations where population = 'all'").records()
         asked = {"sweep": "s", "population": "all"}
         rows += warehouse.report("heat_map", **asked).records()

@@ -7,8 +7,9 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from analysis.figures import Format, ends, scatter, write_figures
+from analysis.figures import BLUR, Format, audited, ends, scatter, write_figures
 from analysis.pictures import Pictures
 from analysis.words import looks
 from tests.analysis.test_report import answers_of, made_up, members_of, pictures_for
@@ -22,11 +23,14 @@ FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) -> None:
     answers = answers_of(tmp_path, members_of("ga", "salun", n=4), ())
     pictures = pictures_for(answers)
-    first, again = (write_figures(answers, pictures, tmp_path / name, kind) for name in "ab")
+    first, again = (
+        write_figures(answers, pictures, tmp_path / name, kind, every=True) for name in "ab"
+    )
     assert sorted(path.stem for path in first) == [
         "correlations",
         *(f"factor-{name}" for name in FACTORS),
         *(f"gallery-{name}" for name in FACTORS),
+        "ranks",
     ]
     assert {path.suffix for path in first} == {f".{kind}"}
     assert sorted(first) == sorted((tmp_path / "a").iterdir())
@@ -38,9 +42,22 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
 def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
     names = [f"algorithm{k}" for k in range(5)]
     answers = answers_of(tmp_path, members_of(*names, n=4), ("size",))
-    write_figures(answers, pictures_for(answers), tmp_path / "f", "svg")
+    write_figures(answers, pictures_for(answers), tmp_path / "f", "svg", every=True)
     for figure in ("correlations", "factor-size", "gallery-size"):
         assert (tmp_path / "f" / f"{figure}.svg").stat().st_size
+
+
+def test_by_default_of_the_factors_the_strongest_are_drawn(tmp_path: Path) -> None:
+    members = members_of("ga", "salun", n=30)
+    for m in members:
+        m["metrics"]["pre_good"] = m["metrics"]["forget_prob_diff"]
+    answers = answers_of(tmp_path, members, ("pre_size", "size", "pre_good"))
+    paths = write_figures(answers, pictures_for(answers), tmp_path / "f", "svg")
+    post = next(r["factor"] for r in answers.rows("strengths") if r["phase"] == "post")
+    assert {path.stem for path in paths} == {
+        *("correlations", "alike", "ranks", "factor-pre_good", f"factor-{post}"),
+        "gallery-pre_good",
+    }
 
 
 def legend(folder: Path, *statuses: str) -> list[str]:
@@ -84,3 +101,28 @@ def test_a_gallery_says_how_many_are_tied() -> None:
     (axis,) = ends("GT", {"ga": {"hardest": tied}}, pictures).axes
     said = [text.get_text() for text in axis.texts]
     assert {"hardest\n(of 7 tied)", "easiest", "0\n0"} <= set(said)
+
+
+def test_an_audit_is_drawn_as_densities_of_z() -> None:
+    known = {"never_saw": [-1.0, 0.0, 1.5], "untouched": [0.5, 2.0], "forgot": [-9.0, -8.5, -0.5]}
+    ends_of_auc = {"auc_ratio": 0.97, "auc_ratio_low": 0.9, "auc_ratio_high": 1.0}
+    rows: list[dict[str, Any]] = [
+        {"algorithm": "ga"} | known | ends_of_auc,
+        {"algorithm": "salun"} | known,
+    ]
+    figure = audited([rows[0], rows[1] | dict.fromkeys(ends_of_auc)])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["ga\nAUC 0.97 (0.90 to 1.00)", "salun\nAUC unknown"]
+    words = {
+        "never saw it": "never_saw",
+        "saw it, nothing was done": "untouched",
+        "saw it, and forgot it": "forgot",
+    }
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == words.keys()
+    for line in figure.axes[0].lines:
+        z, density = np.array(line.get_data())
+        expected = [
+            norm.pdf(z, loc=each, scale=BLUR) for each in known[words[str(line.get_label())]]
+        ]
+        assert density == pytest.approx(np.mean(expected, axis=0))

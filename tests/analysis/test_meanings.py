@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from analysis.meanings import LATEST, header, headers, shared, statements
+from analysis.meanings import INTERNAL, header, headers, shared, statements
 from analysis.warehouse import Warehouse, described, open_warehouse, rebuild
-from tests.analysis.warehouses import PRE, staging, sweep_of
+from tests.analysis.warehouses import PRE, member, staging, sweep_of, warehouse_of
+from unlearning.errors import UserError
 
-COLUMNS = "duckdb_columns() where schema_name = 'main' and not internal"
+COLUMNS = "duckdb_columns() where schema_name in ('main', 'internal') and not internal"
+CATALOG = {*PRE, "test_prob_diff", "forget_prob_diff"}
+NAME = f"if(schema_name = 'main', '', '{INTERNAL}') || table_name"
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,11 @@ def test_every_file_makes_what_its_header_describes() -> None:
     for file in statements():
         statement = file.read_text("utf-8")
         found = header(statement)
-        ((kind, made),) = re.findall(r"^create (table|view|macro) (\w+)", statement, re.MULTILINE)
-        assert found.bare_name == made == file.stem[3:]
+        ((kind, made),) = re.findall(
+            r"^create (table|view|macro) ([\w.]+)", statement, re.MULTILINE
+        )
+        assert found.bare_name == made
+        assert made.removeprefix(INTERNAL) == file.stem[3:]
         assert file.parent.name == ("schema" if kind == "macro" else "marts")
         assert found.meaning.endswith("."), made
         assert found.example or kind == "macro", file.name
@@ -45,7 +52,7 @@ def test_everything_has_a_comment(warehouse: Warehouse) -> None:
     commented = {
         "table": "select table_name, comment from duckdb_tables()",
         "view": "select view_name, comment from duckdb_views() where not internal",
-        "column": f"select table_name || '.' || column_name, comment from {COLUMNS}",
+        "column": f"select {NAME} || '.' || column_name, comment from {COLUMNS}",
         "macro": "select function_name, comment from duckdb_functions() "
         "where not internal and function_type in ('macro', 'table_macro')",
     }
@@ -57,15 +64,14 @@ def test_everything_has_a_comment(warehouse: Warehouse) -> None:
     told = {f"{r.name}.{c.name}": c.meaning for r in described(warehouse) for c in r.columns}
     assert {name: told[name] for name in comments} == comments
     assert told["samples.margin"] == 'margin: it\'s "quoted"'
-    assert told["latest_difficulty.tied"] == told["difficulty.tied"]
+    assert told["attempts.tied"] == told["internal.difficulty.tied"]
 
 
 def test_columns_of_one_name_mean_the_same_and_are_there(warehouse: Warehouse) -> None:
     """Else a natural join, and `using`, would ask that different things be equal."""
     relations: dict[str, list[str]] = {}
-    for relation, column in warehouse.query(f"select table_name, column_name from {COLUMNS}").rows:
-        is_factor = relation == "samples" and column in PRE
-        if not (relation.startswith(LATEST) or is_factor):
+    for relation, column in warehouse.query(f"select {NAME}, column_name from {COLUMNS}").rows:
+        if not (relation in ("samples", "attempts") and column in CATALOG):
             relations.setdefault(relation, []).append(column)
     for name, columns in relations.items():
         said = headers()[name].entries
@@ -73,7 +79,7 @@ def test_columns_of_one_name_mean_the_same_and_are_there(warehouse: Warehouse) -
         assert not set(said) & set(shared()["same"]), name
         for column in set(said) - set(shared()["of_the_row"]):
             others = [other for other, theirs in relations.items() if column in theirs]
-            assert others == [name], column
+            assert others == [name], f"say what {column} means in analysis/data/columns.toml alone"
     there = {column for columns in relations.values() for column in columns}
     assert set(shared()["same"]) | set(shared()["of_the_row"]) <= there
     tables = warehouse.query("select table_name from duckdb_tables() where schema_name = 'staging'")
@@ -91,19 +97,22 @@ def test_a_header_is_taken_apart() -> None:
     assert header("select 1").meaning == ""
 
 
-def test_the_views_of_the_latest_sweep_have_its_rows(warehouse: Warehouse) -> None:
-    """Of two sweeps that began at once the one with the first id, as `latest` is for commands."""
-    latest = warehouse.sweep_id("latest")
-    assert warehouse.query("select sweep_id from latest_sweeps").rows == [(latest,)]
-    views = "select view_name from duckdb_views() where view_name like 'latest_%'"
-    runs = f"select run_id from outcomes where sweep_id = '{latest}'"
-    for (view,) in warehouse.query(views).rows:
-        relation = view.removeprefix(LATEST)
-        where = f"sweep_id = '{latest}'"
-        if relation in ("factors", "histories"):
-            where = f"run_id in ({runs})"
-        elif relation == "samples":
-            where = f"sample_id in (select sample_id from outcomes where {where})"
-        whole = warehouse.query(f"from {relation} where {where} order by all").rows
-        assert warehouse.query(f"from {view} order by all").rows == whole, view
-        assert whole or relation == "histories"
+def test_a_shell_lists_twenty_relations(warehouse: Warehouse) -> None:
+    assert len(warehouse.query("show tables").rows) <= 20
+
+
+def test_a_factor_that_is_called_like_a_column_leaves_it_alone(tmp_path: Path) -> None:
+    members = [member(1, 0.5, 0.9, Seed=7.0, margin=1.0)]
+    with warehouse_of(tmp_path, members, ("Seed", "margin")) as opened:
+        assert opened.query("select seed, margin from attempts").rows == [(0, 1.0)]
+        assert opened.query("select value from factors where factor = 'Seed'").rows == [(7.0,)]
+
+
+def test_find_sweep_takes_what_commands_take(warehouse: Warehouse) -> None:
+    """Of two sweeps that began at once `latest` is the one with the first id."""
+    for reference in ("latest", "s", "t"):
+        found = warehouse.query(f"select find_sweep('{reference}')").rows
+        assert found == [(warehouse.sweep_id(reference),)]
+    for reference, said in (("none", "0 sweeps"), ("", "2 sweeps")):
+        with pytest.raises(UserError, match=said):
+            warehouse.query(f"from attempts where sweep_id = find_sweep('{reference}')")

@@ -18,9 +18,9 @@ from sklearn.metrics import brier_score_loss
 
 from analysis.answers import ask
 from analysis.figures import write_figures
-from analysis.findings import in_short
 from analysis.pictures import Pictures
 from analysis.warehouse import BOUNDED, FORECAST, STAGING, Warehouse, open_warehouse, rebuild
+from analysis.words import plain as without_sign
 from analysis.words import signed
 from tests.analysis.test_report import page
 from tests.analysis.warehouses import Members, member, repeats, staging
@@ -190,7 +190,7 @@ def test_flips_are_graded_by_brier_and_in_bins(tmp_path: Path) -> None:
     rows = about(members, 3)
     with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
         (row,) = warehouse.query("from prediction_scores where target = 'flips'").records()
-        bins = warehouse.query("from flip_calibration order by low").records()
+        bins = warehouse.query("from internal.flip_calibration order by low").records()
     pairs = [
         (r["flips"], m["status"] in ("flipped", "rewound"))
         for r, m in zip(rows, members, strict=True)
@@ -239,7 +239,7 @@ def test_what_was_made_after_an_attempt_or_calibrated_on_it_is_refused(tmp_path:
     with warehouse_of(tmp_path, members, predictions, keys, made) as warehouse:
         found = warehouse.query("from prediction_scores").records()
         late = warehouse.query("from predictions where attempted_before").records()
-        bins = warehouse.query("select distinct prediction_id from flip_calibration").rows
+        bins = warehouse.query("select distinct prediction_id from internal.flip_calibration").rows
     of = {row["prediction_id"]: row for row in found if row["target"] == "gt"}
     assert of["late"]["refused"] == (
         "1 of 30 attempts had begun before it was made (the first at 2026-01-01 11:00:00, it at "
@@ -341,7 +341,7 @@ def test_the_seconds_of_a_sample_are_a_quartile_and_of_several_the_last(tmp_path
     other = {"asked": "index/ga", "sample_id": 3, "seconds": 0.1}
     costs = [*rows, again, other]
     with warehouse_of(tmp_path, members, {}, factors=("elapsed_s",), costs=costs) as warehouse:
-        found = warehouse.query("from factor_costs").records()
+        found = warehouse.query("from internal.factor_costs").records()
     both = {(row["kind"], row["name"]): row for row in found}
     assert both.keys() == {("factors", "f"), ("index", "ga")}
     family = both["factors", "f"]
@@ -412,9 +412,8 @@ def test_the_page_shows_what_was_predicted_and_says_it_in_short(tmp_path: Path) 
     pairs = pairs_of(members, rows, "gt")
     rho = plain.spearman([p for p, *_ in pairs], [m for _, m, _ in pairs])
     assert f"ga {len(pairs)} {signed(rho)}" in found.text
-    (sentence,) = (s for s in in_short(answers, Pictures()) if s.startswith("Predicted before"))
-    assert f"ρ with GT is {signed(rho)} (" in sentence
-    assert sentence in found.text
+    assert rho is not None
+    assert f"agrees with the order that came out: {without_sign(rho)} with ga" in found.text
     assert "of ga is not graded:" in found.text
     assert "Nothing was predicted" not in found.text
     assert "When it said that a sample flips" in found.text
@@ -436,7 +435,7 @@ def test_without_a_graded_prediction_the_page_says_how_to_get_one(tmp_path: Path
     assert "indelible predict" in found.text
     assert "is not graded:" in found.text
     assert "It is not known what the factors of this base model took" in found.text
-    assert not any("Predicted" in sentence for sentence in in_short(answers, Pictures()))
+    assert "A prediction written down" not in found.text
     ids = {div.get("id") for div in found.all("div")}
     assert not ids & {"chart-predicted", "chart-ladder"}
     assert not {"predicted", "ladder"} & {path.stem for path in figures}

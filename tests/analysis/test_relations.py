@@ -58,7 +58,7 @@ def test_readings_of_lambda(whole: Warehouse) -> None:
     f = [m["metrics"]["forget_prob_diff"] for m in members]
     readings = {"gt": 1 / TEST_SAMPLES, "gt_one": outcome.lambda_one()}
     readings["gt_mean_ratio"] = outcome.lambda_mean_ratio(u, f) or 0
-    query = "from outcomes where algorithm = 'neggrad' order by sample_id"
+    query = "from attempts where algorithm = 'neggrad' order by sample_id"
     for row, m in zip(whole.query(query).records(), members, strict=True):
         expected = {column: gt_of(m, lam) for column, lam in readings.items()}
         assert {column: row[column] for column in readings} == pytest.approx(expected, rel=1e-12)
@@ -77,7 +77,7 @@ def test_regimes_by_hand(tmp_path: Path) -> None:
         member(7, f=math.nan, u=math.nan, status="already_wrong"),
         member(8, f=0.9, u=1.25),  # the test set gained
     ]
-    rows = records(tmp_path, members, "from outcomes order by sample_id")
+    rows = records(tmp_path, members, "from attempts order by sample_id")
     regimes = [row["regime"] for row in rows if row["sample_id"] != 2]
     assert regimes == ["utility", "forgetting", *[None] * 5, "utility"]
     shares = [0.25 / 0.505, 0.001 / 0.007, rows[2]["u"] / 2, 0.0, 0.0, 0.0]
@@ -137,6 +137,10 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         (row,) = warehouse.query("from attempts").records()
     assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
     assert row.pop("test_points_lost") == pytest.approx(25)
+    assert row.pop("gt_share") == pytest.approx(0.9 * 0.5 / 0.509)
+    assert row.pop("gt_mean_ratio") == pytest.approx(0.25)
+    assert row.pop("gt_one") == pytest.approx(0.9 * 0.5 / 1.4)
+    assert row.pop("test_prob_diff") == pytest.approx(0.1)
     assert row == {
         **{"sweep_id": "t", "sweep": "t", "base_run_id": "c", "base_model": "c", "base_seed": 4},
         **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
@@ -146,7 +150,10 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
         **{"is_damaged": True, "is_unchanged": False},
-        **{"z": None, "z_error": None, "verdict": None},
+        **{"z": None, "z_error": None, "verdict": None, "forgotten": None, "until": "flip"},
+        **{"class_name": "3", "flipped_to": None, "seconds": None, "regime": "utility"},
+        **{"difficulty_rank": 1, "percentile": 50, "tied": 0},
+        **{"test_accuracy": 0.65, "forget_prob_diff": 0.5},
     }
 
 
@@ -185,6 +192,7 @@ def test_samples_have_a_column_for_each_factor_known_before(whole: Warehouse) ->
         assert row == {
             **{"base_run_id": "b", "sample_id": m["sample_id"], "label": m["label"]},
             **{"split_position": m["sample_id"] + 5, "sample_path": "", "pre_never": None},
+            "class_name": str(m["label"]),
             "margin": MEMBERS[40 + m["sample_id"]]["metrics"]["margin"],
             "pre_noise": m["metrics"]["pre_noise"],
         }
@@ -196,7 +204,7 @@ def test_samples_have_a_column_for_each_factor_known_before(whole: Warehouse) ->
 def test_ranks_ascend_and_ties_are_placed_by_how_far_they_fell(tmp_path: Path) -> None:
     falls = (-0.1, 0.4, -0.5, -0.5, 0.4, -0.2, 0.2)
     members = [member(k, f=fall, u=0.5) for k, fall in enumerate(falls)]
-    rows = records(tmp_path, members, "from difficulty order by sample_id")
+    rows = records(tmp_path, members, "from internal.difficulty order by sample_id")
     averages = [2.5, 6.5, 2.5, 2.5, 6.5, 2.5, 5.0]
     expected = {
         "tied": [3, 1, 3, 3, 1, 3, 0],
@@ -216,7 +224,7 @@ def test_places_equal_a_plain_loop(tmp_path: Path) -> None:
         for algorithm in ("ga", "scrub")
         for k in range(60)
     ]
-    query = "select d.*, o.f from difficulty as d join outcomes as o using (run_id)"
+    query = "select d.*, o.f from internal.difficulty as d join attempts as o using (run_id)"
     rows = records(tmp_path, members, query)
     assert len(rows) == 120
     for own in rows:
@@ -311,7 +319,7 @@ def test_top_overlap_beside_chance(tmp_path: Path) -> None:
 def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], n: int) -> None:
     members = sweep_of(2, n, algorithms)
     members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
-    (row,) = records(tmp_path, members, "from concordance")
+    (row,) = records(tmp_path, members, "from internal.concordance")
     assert (row["rankings"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
     table = [
         [max(0.0, m["metrics"]["forget_prob_diff"]) for m in members[:-1] if m["algorithm"] == name]
@@ -330,7 +338,7 @@ def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], 
 def test_class_difficulty(whole: Warehouse) -> None:
     query = """
         select * exclude (n), c.n from class_difficulty as c
-        join (select label, avg(percentile), avg(gt), count(*) as n from difficulty
+        join (select label, avg(percentile), avg(gt), count(*) as n from internal.difficulty
             where algorithm = 'ga' group by label) as d using (label)
         where algorithm = 'ga'
     """
@@ -349,8 +357,8 @@ def test_the_test_of_classes_is_scipys(tmp_path: Path, n: int, classes: int, dig
     members = labelled(n, {"ga": 0.0, "salun": 0.02, "scrub": 0.1}, n, classes, digits)
     members.append(member(n, f=float("nan"), u=0.9, status="non_finite", label=99))  # has no GT
     with warehouse_of(tmp_path, members) as warehouse:
-        outcomes = warehouse.query("from outcomes where gt is not null").records()
-        rows = warehouse.query("from class_tests").records()
+        outcomes = warehouse.query("from attempts where gt is not null").records()
+        rows = warehouse.query("from internal.class_tests").records()
     assert [row["algorithm"] for row in rows] == ["ga", "salun", "scrub"]
     for row in rows:
         own = [o for o in outcomes if o["algorithm"] == row["algorithm"]]
@@ -374,7 +382,7 @@ U = ("test_accuracy", "test_loss_diff", "test_prob_diff")  # a part of GT, by th
 
 
 def test_the_papers_table_has_our_names(whole: Warehouse) -> None:
-    rows = whole.query("from paper_table").records()
+    rows = whole.query("from internal.paper_table").records()
     assert len(rows) == 108
     assert len({row["factor"] for row in rows}) == 9
     by_key = {(row["against"], row["algorithm"], row["factor"]): row for row in rows}

@@ -25,7 +25,7 @@ def test_designs_are_of_what_repeats_share(tmp_path: Path) -> None:
     members = sweep_of(0, 3)
     other_seed = [m | {"sweep": "seed", "seed": 1} for m in members]
     other_base = [m | {"sweep": "base", "base": "c", "base_seed": 5} for m in members]
-    rows = records(tmp_path, [*members, *other_seed, *other_base], "from designs")
+    rows = records(tmp_path, [*members, *other_seed, *other_base], "from internal.designs")
     by_design: dict[tuple[str, str, object], set[tuple[str, int]]] = {}
     for row in rows:
         fixed = row["seed"] if row["varied"] == "base model seed" else row["base_run_id"]
@@ -57,9 +57,9 @@ def table_of(rows: list[dict[str, Any]], count: int) -> list[list[float]]:
 def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n: int) -> None:
     members = repeats(count + n, count, n, what)
     with warehouse_of(tmp_path, members) as warehouse:
-        (row,) = warehouse.query("from reliability").records()
+        (row,) = warehouse.query("from internal.reliability").records()
         gt = table_of(
-            warehouse.query("from outcomes order by sweep_id, sample_id").records(), count
+            warehouse.query("from attempts order by sweep_id, sample_id").records(), count
         )
         ceilings = warehouse.query("from ceilings").records()
         shown = warehouse.report(
@@ -101,9 +101,9 @@ def test_base_correlations_are_of_means_over_repeats(tmp_path: Path, count: int,
         m["metrics"]["smooth"] = m["metrics"]["forget_prob_diff"] + random.normal()
     del members[0]["metrics"]["smooth"]  # of one repeat: the sample has no mean
     with warehouse_of(tmp_path, members, ("smooth",)) as warehouse:
-        found = warehouse.query("from base_correlations where factor = 'smooth'").records()
-        gt = warehouse.query("from outcomes order by sweep_id, sample_id").records()
-        (reliability,) = warehouse.query("from reliability").records()
+        found = warehouse.query("from internal.base_correlations where factor = 'smooth'").records()
+        gt = warehouse.query("from attempts order by sweep_id, sample_id").records()
+        (reliability,) = warehouse.query("from internal.reliability").records()
         shown = warehouse.report("heat_map_repeats", sweep="s1").records()
     mean_gt = np.array(table_of(gt, count)).mean(0)
     values = np.array([m["metrics"].get("smooth", math.nan) for m in members]).reshape(count, n)
@@ -134,7 +134,7 @@ def test_a_member_of_two_sweeps_counts_once(tmp_path: Path) -> None:
     tables["plans"] = pa.concat_tables([tables["plans"], more])
     rebuild(tmp_path / "w.duckdb", tables)
     with open_warehouse(tmp_path / "w.duckdb") as warehouse:
-        (row,) = warehouse.query("from reliability").records()
+        (row,) = warehouse.query("from internal.reliability").records()
     assert (row["repeats"], row["n"]) == (2, 6)
 
 
@@ -165,10 +165,10 @@ def measured(folder: Path, members: Members) -> dict[str, Members]:
     The designs' own numbers are left out: they depend on which others there are.
     """
     asked = {
-        "seeds": "select distinct varied, repeats, repeat, repeat_seed as seed from repeats "
-        "where repeats > 1 order by all",
-        "reliability": "select * exclude (design) from reliability",
-        "base_correlations": "select * exclude (design) from base_correlations",
+        "seeds": "select distinct varied, repeats, repeat, repeat_seed as seed "
+        "from internal.repeats where repeats > 1 order by all",
+        "reliability": "select * exclude (design) from internal.reliability",
+        "base_correlations": "select * exclude (design) from internal.base_correlations",
     }
     with warehouse_of(folder, members, ("x",)) as warehouse:
         return {name: warehouse.query(query).records() for name, query in asked.items()}
@@ -237,13 +237,17 @@ def test_versions_of_a_package_are_no_repeats_of_each_other(tmp_path: Path) -> N
         m | {"provider": f"acme {1 + m['seed'] // 2}.0"} for m in repeats(2, 4, 20, KINDS[0])
     ]
     with warehouse_of(tmp_path, members) as warehouse:
-        asked = "select distinct provider, repeat_seed as seed from repeats where repeats > 1 "
+        asked = (
+            "select distinct provider, repeat_seed as seed from internal.repeats where repeats > 1 "
+        )
         found = warehouse.query(f"{asked} order by all").records()
         assert [(row["provider"], row["seed"]) for row in found] == [
             *(("acme 1.0", seed) for seed in (0, 1)),
             *(("acme 2.0", seed) for seed in (2, 3)),
         ]
-        told = warehouse.query("select provider, repeats from reliability order by all").records()
+        told = warehouse.query(
+            "select provider, repeats from internal.reliability order by all"
+        ).records()
     assert told == [{"provider": f"acme {v}.0", "repeats": 2} for v in (1, 2)]
 
 
@@ -257,7 +261,7 @@ def with_factor(members: Members) -> Members:
 def found_in(folder: Path, members: Members) -> tuple[Members, dict[str, float]]:
     """The rows about x, and each sweep's own rho."""
     with warehouse_of(folder, members, ("x",)) as warehouse:
-        query = "from repeated_correlations where factor = 'x' and population = 'all'"
+        query = "from internal.repeated_correlations where factor = 'x' and population = 'all'"
         rows = warehouse.query(query).records()
         own = warehouse.query(
             "select sweep_id, rho from correlations where factor = 'x' and population = 'all'"

@@ -16,7 +16,7 @@ from tests.analysis.warehouses import TEST_SAMPLES, Members, member, repeats, wa
 from tests.oracles import statistics as plain
 
 MEASURED = ("z", "relearn_steps", "unlearning_gap")  # targets that are factors
-TARGETS = ("gt", "points_lost", *MEASURED)
+TARGETS = ("gt", "points_lost", "auc", *MEASURED)
 FACTORS = ("margin", "x", "test_accuracy", "reference_phi", "relative_gap", *MEASURED)
 ENDS = ("flipped", "flipped", "max_steps", "non_finite")  # the last has no GT
 BY_CONSTRUCTION = {
@@ -25,6 +25,7 @@ BY_CONSTRUCTION = {
     "z": {"reference_phi"},
     "relearn_steps": set(),
     "unlearning_gap": {"relative_gap"},
+    "auc": set(),
 }
 
 
@@ -38,7 +39,10 @@ def sweep(n: int = 40) -> Members:
         values["relearn_steps"] = float(random.integers(0, 5))
         values[FACTORS[k % len(FACTORS)]] = math.nan
         f = float(random.uniform(0.1, 1))
-        members.append(member(k, f, 0.9, ENDS[k % len(ENDS)], "ga", k % 3, **values))
+        each = member(k, f, 0.9, ENDS[k % len(ENDS)], "ga", k % 3, **values)
+        if k % 5:  # audited twice, of which the one of more models counts
+            each["auc"] = {8: float(random.normal()), 16: float(random.normal())}
+        members.append(each)
     return members
 
 
@@ -53,6 +57,8 @@ def measured(each: dict[str, Any], target: str) -> float | None:
     if target == "points_lost":
         after = metrics.get("test_accuracy")
         return None if after is None else 100 * (0.9 - after)
+    if target == "auc":
+        return float(each["auc"][16]) if "auc" in each else None
     found: float | None = metrics.get(target)
     return found
 
@@ -126,7 +132,7 @@ def test_each_target_has_its_own_ceiling(tmp_path: Path, count: int) -> None:
         if place % 17 != 3:  # the others lack it, and their samples are no pairs
             m["metrics"]["unlearning_gap"] = random.normal()
     with warehouse_of(tmp_path, members, ("test_accuracy", *MEASURED)) as warehouse:
-        rows = warehouse.query("from reliability").records()
+        rows = warehouse.query("from internal.reliability").records()
         ceilings = warehouse.query("from ceilings").records()
         shown = {
             target: warehouse.report(
@@ -138,7 +144,7 @@ def test_each_target_has_its_own_ceiling(tmp_path: Path, count: int) -> None:
         }
         (only,) = warehouse.report("reliability").records()
     found = {row["target"]: row for row in rows}
-    assert set(found) == set(TARGETS) - {"relearn_steps"}
+    assert set(found) == set(TARGETS) - {"relearn_steps", "auc"}
     assert shown == {target: found.get(target, {"ceiling": None})["ceiling"] for target in TARGETS}
     assert only["target"] == "gt"
     for target, row in found.items():

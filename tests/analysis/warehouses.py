@@ -28,7 +28,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     whose name is `margin` or begins with `pre_` is known before unlearning. `engine_version` and
     `precision` are logged where a member has them, for its sweep too. A factor whose name begins
     with `mia_` is of the family `membership`. A member's `provider` is who brings its algorithm,
-    and where it `draws` this has retain batches.
+    and where it `draws` this has retain batches; its `probs` are those of its label by step, its
+    `auc` is what audits of its sweep say of it, by how many models forgot it in each.
     """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
@@ -68,7 +69,19 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
             tags["algorithm_providers"] = json.dumps(who)
         pairs("tags", f"m{number}", {"mlflow.parentRunId": member["sweep"], "key": key, **tags})
         pairs("metrics", f"m{number}", member["metrics"])
+        rows["histories"] += [
+            {"run_id": f"m{number}", "step": step, "forget_prob": prob, "forget_loss": 0.0}
+            for step, prob in enumerate(member.get("probs", ()))
+        ]
         rows["plans"].append({"run_id": member["sweep"], "key": key})
+        for models, auc in member.get("auc", {}).items():
+            audit, child = f"a{models}-{member['sweep']}", f"a{models}-m{number}"
+            if audit not in {row["run_id"] for row in rows["runs"]}:
+                run(audit, "audit", sweep_id=member["sweep"], base_run_id=member["base"])
+            run(child, "audited", algorithm=member["algorithm"])
+            told = {"mlflow.parentRunId": audit, "sample_id": member["sample_id"]}
+            pairs("tags", child, told)
+            pairs("metrics", child, {"auc_ratio": auc, "models_saw": models})
     ingredients = ("gt", "test_prob_diff", "forget_prob_diff", "steps")
     rows["catalogs"] = [
         {

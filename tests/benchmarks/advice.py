@@ -1,99 +1,78 @@
-"""Does `advise` name the algorithm that does the least damage? 100 samples, all algorithms tried.
+"""What does it gain to try all algorithms on each sample? Beside always taking the same one.
 
-Beside it stand always taking the single algorithm that is best for these samples, and what nobody
-knows beforehand: the best of all for each sample.
+100 digits that the base model gets right, each until the flip and until the reference.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
+import indelible
+from tests.benchmarks.demo import run
 from tracker.base import base_models
-from tracker.base.training import Request, train
 from tracker.store.opening import open_store
-from tracker.store.records import Finished
-from tracker.studies.advise import Advice, Tried, advise
-from tracker.studies.predict import predict
-from tracker.sweep import sweep
-from tracker.sweep.choosing import choose_samples, configure
-from tracker.sweep.options import Options, Reporter
-from tracker.sweep.plan import Plan
-from tracker.sweep.retention import Retention
-from tracker.sweep.trials import choose_presets
-from unlearning.datasets import Source
-from unlearning.outcome import Status
-from unlearning.recipe import Recipe
+from tracker.studies.advise import usual
+from tracker.sweep.choosing import choose_samples
 
-ALGORITHMS = ("boundary_shrink", "ga", "neggrad", "random_label", "salun", "scrub")
-SAMPLES, SEED = 100, 7
-RECIPES = {"digits": Recipe(), "fashion-mnist": Recipe(epochs=8)}
-MAX_LOSS = 1.0
+SAMPLES, SEED, MAX_LOSS = 100, 7, 1.0
+TRAIN = ("train", "--references", "32", "--reference-share", "0.5")
 SMALLEST = {
     "SAMPLES": 2,
-    "RECIPES": {"digits": Recipe(epochs=1)},
-    "ALGORITHMS": ("ga", "neggrad", "scrub"),
+    "TRAIN": ("train", "--epochs", "1", "--references", "16", "--reference-share", "0.5"),
 }
+ATTEMPTS = """
+    select a.sample_id, a.algorithm, has_arrived(a.status) as arrived, a.verdict,
+        a.test_points_lost as lost, 1 - a.u as prob_lost, f.value as seconds
+    from attempts as a
+    join sweeps as s on s.sweep_id = a.sweep_id and s.study = 'advice' and s.until = '{until}'
+    left join factors as f on f.run_id = a.run_id and f.factor = 'elapsed_s'
+    where a.status not in ('already_wrong', 'nothing_to_forget')
+"""
 
 
-def main(dataset: str = "digits", data_dir: str = "data") -> None:
-    device = torch.device("cpu")
+def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        store = open_store(Path(name))
-        train_samples = None if dataset == "digits" else 10_000
-        source = Source(Path(data_dir), train_samples=train_samples)
-        run_id, _ = train(store, Request(dataset, "small-cnn", RECIPES[dataset]), source, device)
-        base = base_models.load(store, run_id, device, Path(data_dir))
+        run(Path(name), *TRAIN)
+        base = base_models.load(open_store(Path(name)), "latest", torch.device("cpu"))
         ids = choose_samples(base.model, [], SAMPLES, SEED, only_correct=True)
-        chosen = configure(ALGORITHMS, choose_presets(store, base, ALGORITHMS, None, []), [])
-        plan = Plan.on(base, chosen, ids, 0, "all", 1000 if train_samples else None)
-        done: dict[str, Finished] = {}
-
-        def attempt(part: Plan) -> Mapping[str, Finished]:
-            keys = part.keys()
-            return {key: member for key, member in done.items() if key in keys}
-
-        options = Options(retention=Retention("none"))
-        sweep.run(store, base, plan, options, Reporter(ended=done.update))
-        prediction = predict(store, base, plan)
-        tried = {
-            (algorithm.name, sample): Tried.of(
-                algorithm.name, done[plan.key(algorithm, sample)], base.test_accuracy
-            )
-            for algorithm in plan.algorithms
-            for sample in ids
-        }
-        print("| way | least damage | flipped | points lost, mean | within a point | attempts |")
-        print("| --- | --- | --- | --- | --- | --- |")
-        best = [min((tried[a, s] for a in ALGORITHMS), key=lambda one: one.order) for s in ids]
-        for count in (1, 2, 3):
-            advised = advise(plan, prediction, base.test_accuracy, attempt, count, MAX_LOSS)
-            attempts = fmean(len(one.tried) for one in advised)
-            _print(f"`advise --tries {count}`", [_named(one) for one in advised], best, attempts)
-            # Without going on where the limit is missed.
-            advised = advise(plan, prediction, base.test_accuracy, attempt, count, 100.0)
-            attempts = fmean(len(one.tried) for one in advised)
-            _print(f"the {count} that look best", [_named(one) for one in advised], best, attempts)
-        for name in ALGORITHMS:
-            _print(f"always {name}", [tried[name, sample] for sample in ids], best, 1)
-        _print("the best of all", best, best, len(ALGORITHMS))
+        store = indelible.open(name)
+        for until in ("flip", "reference"):
+            store.advise(sample_ids=ids, until=until, max_loss=MAX_LOSS)
+            tried = store.sql(ATTEMPTS.format(until=until)).to_arrow_table().to_pylist()
+            print(f"\nuntil the {until}\n")
+            print("| way | samples | least damage | arrived | forgotten | lost | within a point |")
+            print("| --- | --- | --- | --- | --- | --- | --- |")
+            best = {i: min(of_sample(tried, i), key=order) for i in ids if of_sample(tried, i)}
+            for each in usual(until):
+                own = [row for row in tried if row["algorithm"] == each]
+                _print(f"always `{each}`", own, best)
+            _print("the best of all", [*best.values()], best)
 
 
-def _named(advice: Advice) -> Tried:
-    return advice.tried[0]
+def of_sample(tried: Sequence[dict[str, Any]], sample: int) -> list[dict[str, Any]]:
+    return [row for row in tried if row["sample_id"] == sample]
 
 
-def _print(way: str, taken: Sequence[Tried], best: Sequence[Tried], attempts: float) -> None:
+def order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """As `advise` takes the best."""
+    lost = (100.0, 1.0) if row["lost"] is None else (round(row["lost"], 9), row["prob_lost"])
+    return not row["arrived"], *lost, row["seconds"]
+
+
+def _print(way: str, taken: Sequence[dict[str, Any]], best: dict[int, dict[str, Any]]) -> None:
     """A row: how often it is as good as the best, and what it comes to."""
-    pairs = zip(taken, best, strict=True)
-    hits = sum(one.order[:2] == other.order[:2] for one, other in pairs)
-    flipped = [one for one in taken if one.status == Status.FLIPPED]
-    lost = fmean(one.points_lost for one in flipped) if flipped else float("nan")
-    within = sum(one.points_lost <= MAX_LOSS for one in flipped)
+    hits = sum(order(one)[:2] == order(best[one["sample_id"]])[:2] for one in taken)
+    there = [one for one in taken if one["arrived"]]
+    forgotten = sum(one["verdict"] == "forgotten" for one in there)
+    lost = fmean(one["lost"] for one in there) if there else float("nan")
+    within = sum(one["lost"] <= MAX_LOSS for one in there)
     print(
-        f"| {way} | {hits} | {len(flipped)} | {lost:.2f} | {within} | {attempts:.2f} |", flush=True
+        f"| {way} | {len(taken)} | {hits} | {len(there)} | {forgotten} | {lost:.2f} | {within} |",
+        flush=True,
     )

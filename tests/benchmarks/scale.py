@@ -152,7 +152,7 @@ def swept(store: Store, base: BaseRun, checkpoints: str = "none") -> str:
         chunk=TEMPLATES,
     )
     reporter, sweep_id = Reporter(), ""
-    names = [column.name for column in plan.columns]
+    names = [c.name for family in plan.families if family.phase == "pre" for c in family.columns]
     zeros = {name: torch.zeros(len(ids), dtype=torch.float64) for name in names}
     for what in ("written", "called again"):
         started = time.perf_counter()
@@ -160,8 +160,9 @@ def swept(store: Store, base: BaseRun, checkpoints: str = "none") -> str:
             sweep_id = sweep.run(store, base, plan, options, reporter)
         seconds = time.perf_counter() - started
         print(f"{plan.size} members {what}: {seconds:.1f} s, {plan.size / seconds:.0f} a second")
-    rates = [len(part) / (part[-1] - part[0]) for part in np.array_split(canned.times, PARTS)]
-    print(f"a second, in tenths: {', '.join(f'{rate:.0f}' for rate in rates)}", flush=True)
+    if plan.size >= PARTS * len(ALGORITHMS) * TEMPLATES:  # else a tenth is handed over at once
+        rates = [len(part) / (part[-1] - part[0]) for part in np.array_split(canned.times, PARTS)]
+        print(f"a second, in tenths: {', '.join(f'{rate:.0f}' for rate in rates)}", flush=True)
     return sweep_id
 
 

@@ -51,6 +51,7 @@ def test_entanglement_at_the_centre_is_undefined() -> None:
 def expected_of(base: BaseModel, position: int) -> dict[str, float]:
     features, labels = base.train_features, base.train_labels
     head = base.head
+    assert head is not None
     return {
         "knn_agreement": oracle.knn_agreement(features, labels, position),
         "leverage": oracle.leverage(features, position),

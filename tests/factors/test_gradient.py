@@ -17,6 +17,7 @@ from unlearning.base_model import BaseModel
 def expected_of(base: BaseModel) -> list[dict[str, float]]:
     """All columns of every training sample, by the oracle."""
     network, labels = base.network, base.train_labels
+    assert base.head_name is not None
     gradients = oracle.loss_gradients(network, base.train_inputs, labels)
     test = oracle.probability_gradient(network, base.test_inputs, base.test_labels)
     return [

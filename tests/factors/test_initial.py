@@ -17,6 +17,8 @@ def test_initial_factors_equal_the_oracle(
 ) -> None:
     for k, position in enumerate(positions.tolist()):
         logits, label = base.train_logits[position].double(), int(base.train_labels[position])
+        head = base.head
+        assert head is not None
         expected = {
             "confidence": initial.confidence(logits, label),
             "margin": initial.margin(logits, label),
@@ -24,11 +26,11 @@ def test_initial_factors_equal_the_oracle(
             "entropy": initial.entropy(logits),
             "el2n": initial.el2n(logits, label),
             "linear_boundary_distance": boundary.linear_boundary_distance(
-                base.head.weight, base.head.bias, base.train_features[position]
+                head.weight, head.bias, base.train_features[position]
             ),
             "pairwise_boundary_distance": boundary.pairwise_boundary_distance(
-                base.head.weight.detach(),
-                base.head.bias.detach(),
+                head.weight.detach(),
+                head.bias.detach(),
                 base.train_features[position],
                 label,
             ),

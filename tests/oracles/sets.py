@@ -1,7 +1,8 @@
 """Several samples unlearned at once, by plain loops over them.
 
 A step descends on the mean of the samples' own losses, on one model; it ends when all predictions
-have flipped, or after `max_steps`.
+have flipped, where the samples have targets when all log-odds of the labels are at most a quarter
+above them, or after `max_steps`. No step is shortened.
 """
 
 import copy
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from tests.oracles.algorithms.boundary_shrink import nearest_class
 from tests.oracles.algorithms.ft_l1 import l1_norm
 from tests.oracles.algorithms.influence import direction, doublings, moving
+from tests.oracles.algorithms.matching import distance
 from tests.oracles.algorithms.random_label import relabel_loss
 from tests.oracles.algorithms.scrub import teacher_kl
+from tests.oracles.forgetting import log_odds
 from tests.oracles.loops import (
     Task,
     cross_entropy,
@@ -31,9 +34,16 @@ from tests.oracles.loops import (
 Loss = Callable[[nn.Module, Task, int], Tensor]  # of one sample, in a step counted from 1
 
 
-def all_flipped(model: nn.Module, tasks: Sequence[Task]) -> bool:
-    """Whether no sample has its label for its prediction."""
-    return all(int(forget_logits(model, task.image).argmax()) != task.label for task in tasks)
+def all_arrived(model: nn.Module, tasks: Sequence[Task]) -> bool:
+    """Whether no sample has its label for its prediction, or each is at or near its target."""
+    for task in tasks:
+        logits = forget_logits(model, task.image)
+        if task.target is None:
+            if int(logits.argmax()) == task.label:
+                return False
+        elif log_odds(logits.double().tolist(), task.label) > task.target + 0.25:
+            return False
+    return True
 
 
 def mean_of(loss: Loss, model: nn.Module, tasks: Sequence[Task], step: int) -> Tensor:
@@ -66,7 +76,7 @@ def descend(
                 for name, p in model.named_parameters():
                     if masks is not None:
                         p[~masks[name]] = before[name][~masks[name]]
-        if all_flipped(model, tasks):
+        if all_arrived(model, tasks):
             return model, step
     return model, settings["max_steps"]
 
@@ -117,7 +127,9 @@ def _loss(name: str, settings: dict[str, Any]) -> Loss:
         if name == "ft_l1":
             left: float = 1 - (step - 1) / settings["max_steps"]
             return retain + alpha * left * l1_norm(model)
-        assert name == "neggrad"
+        if name == "matching":
+            return retain + float(settings["weight"]) * distance(model, task)
+        assert name == "neggrad", f"write the loss of {name} here"
         return alpha * retain - (1 - alpha) * forget_cross_entropy(model, task.image, task.label)
 
     return loss
@@ -167,7 +179,7 @@ def _influence(
                     piece = whole[at : at + p.numel()].reshape(p.shape)
                     p.add_(piece, alpha=alpha / len(first.train[1]))
                     at += p.numel()
-        if all_flipped(model, tasks):
+        if all_arrived(model, tasks):
             break
     return model, 1 + alphas.index(alpha)
 

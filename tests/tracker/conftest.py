@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,11 +55,6 @@ def own_copy(folder: Path, copy: Path) -> Path:
     shutil.copytree(folder, copy, dirs_exist_ok=True)
     open_store(copy)
     return copy
-
-
-def command_of(note: str) -> list[str]:
-    """The words of the command that a child run's description ends with."""
-    return shlex.split(note.rpartition("\n\n")[2].replace("\\\n", " "))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,7 +48,7 @@ def computed(journal: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def wait_for(journal: Path, name: str, members: int, within_s: float = 120) -> None:
+def wait_for(journal: Path, name: str, members: int, within_s: float = 300) -> None:
     """Until a process has begun that many members."""
     until = time.monotonic() + within_s
     while computed(journal).get(name, Counter()).total() < members:

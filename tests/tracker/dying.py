@@ -1,5 +1,5 @@
 """Commands that kill their own process: inside the store's transaction, between the artifacts and
-the transaction, or within an artifact, at the N-th chance.
+the transaction, within an artifact, or while models are trained, at the N-th chance.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tests.forked import process
+from tracker.base import parts
+from tracker.base.references import Making
 from tracker.cli import run
 from tracker.store import bulk
 from tracker.store.files import Artifacts
@@ -44,6 +46,7 @@ def started(folder: Path, moment: str, chance: float, arguments: Sequence[str]) 
 
 
 def _die(moment: str, chance: float, arguments: list[str], log: Path) -> None:
+    parts.SAVED_EVERY = 0  # as if each part had taken long
     for owner, name, before in MOMENTS[moment]:
         _dies(owner, name, chance, chance % 2 == 0 if before is None else before)
     run_quietly(arguments, log)
@@ -64,6 +67,7 @@ MOMENTS: dict[str, list[tuple[Any, str, bool | None]]] = {
     "commit": [(bulk.SqlStore, "_transaction", True)],  # all artifacts of a chunk are there, no row
     "artifact": [(Artifacts, "write", False)],  # some artifacts of a chunk are there
     "draft": [(os, "fsync", True)],  # in the middle of an artifact
+    "model": [(Making, "model", None)],  # a reference model
     "disk": [  # whatever is put in its place, and whatever is committed
         (pathlib.Path, "replace", None),
         (shutil, "move", False),

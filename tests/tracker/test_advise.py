@@ -1,4 +1,4 @@
-"""Which algorithm for which sample: predicted, then tried, the best first."""
+"""Which algorithm for which sample: all are tried in one sweep, and the best is advised."""
 
 from __future__ import annotations
 
@@ -6,127 +6,73 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import indelible as python
 from tests.tracker.conftest import Indelible
+from tests.tracker.test_references import ONE, SHARE, TRAIN, known_samples
+from tracker.cli import run
 from tracker.store.opening import open_store
 from tracker.store.records import AVERAGED, READ, Finished, Kind
-from tracker.studies.advise import Advice, advise
-from tracker.studies.predicted import Prediction, as_table
+from tracker.studies.advise import advise, usual
 from tracker.sweep.choosing import configure
 from tracker.sweep.plan import Plan
+from unlearning.errors import UserError
 
 NAMES = ("ga", "neggrad", "salun")
 ACCURACY = 0.9
+BOTH = ("--algorithm", "ga", "--algorithm", "neggrad")
 
 
-def plan(*samples: int) -> Plan:
-    chosen = tuple(configure(NAMES, "digits", []))
-    return Plan("weights", "data", "net", "float32", chosen, samples, seed=0, name="x")
+def advised(outcomes: Mapping[str, tuple[str, float]], max_loss: float = 1) -> dict[str, Any]:
+    """The row of a sample whose attempts come to what is given: status, points lost."""
+    chosen = tuple(configure(outcomes, "digits", []))
+    plan = Plan("weights", "data", "net", "float32", chosen, (1,), seed=0, name="x")
+    done = {plan.key(each, 1): member(each.name, *outcomes[each.name]) for each in chosen}
+    (row,) = advise(plan, done, ACCURACY, max_loss, lambda sample: f"{sample}.png")
+    return row
 
 
-def prediction(rows: Mapping[tuple[str, int], tuple[float | None, float | None]]) -> Prediction:
-    """From (flips, points lost) by algorithm and sample; the probability lost goes with these."""
-    lost = [points for _, points in rows.values()]
-    table = as_table(
-        {
-            "algorithm": [name for name, _ in rows],
-            "sample_id": [sample for _, sample in rows],
-            "flips": [flips for flips, _ in rows.values()],
-            "points_lost": lost,
-            "prob_lost": [None if points is None else points / 100 for points in lost],
-        }
-    )
-    return Prediction("p", table)
-
-
-class Attempts:
-    """Sweeps whose members come to what is given: (status, points lost) by algorithm and sample."""
-
-    def __init__(self, outcomes: Mapping[tuple[str, int], tuple[str, float]]) -> None:
-        self.outcomes, self.asked = outcomes, list[tuple[str, tuple[int, ...]]]()
-
-    def __call__(self, part: Plan) -> dict[str, Finished]:
-        (algorithm,) = part.algorithms
-        self.asked.append((algorithm.name, part.sample_ids))
-        return {
-            part.key(algorithm, sample): self.member(algorithm.name, sample)
-            for sample in part.sample_ids
-        }
-
-    def member(self, algorithm: str, sample: int) -> Finished:
-        status, lost = self.outcomes[algorithm, sample]
-        metrics = {
-            AVERAGED["steps"]: 3.0,
-            AVERAGED["elapsed_s"]: 0.5,
-            AVERAGED["test_accuracy"]: ACCURACY - lost / 100,
-            READ["test_prob_diff"]: lost / 100,
-        }
-        return Finished(f"{algorithm}-{sample}", "s", status, metrics, has_checkpoint=True)
-
-
-def best(found: list[Advice]) -> dict[int, str | None]:
-    return {one.sample_id: one.best.algorithm if one.best else None for one in found}
-
-
-def test_those_that_look_best_are_tried_and_the_cheapest_flip_is_advised() -> None:
-    """Of sample 1 ga and neggrad look best, and neggrad is; of 2 ga is not likely to flip it."""
-    predicted = {
-        ("ga", 1): (1.0, 2.0),
-        ("neggrad", 1): (1.0, 1.5),
-        ("salun", 1): (1.0, 9.0),
-        ("ga", 2): (0.4, 0.1),
-        ("neggrad", 2): (1.0, 3.0),
-        ("salun", 2): (0.9, 2.0),
+def member(algorithm: str, status: str, lost: float) -> Finished:
+    metrics = {
+        AVERAGED["steps"]: 3.0,
+        AVERAGED["elapsed_s"]: 0.5,
+        AVERAGED["test_accuracy"]: ACCURACY - lost / 100,
+        READ["test_prob_diff"]: lost / 100,
+        READ["z"]: -2.0,
+        READ["forgotten"]: float(algorithm != "salun"),
     }
-    came_to = {
-        ("ga", 1): ("flipped", 0.9),
-        ("neggrad", 1): ("flipped", 0.5),
-        ("neggrad", 2): ("max_steps", 0.0),
-        ("salun", 2): ("flipped", 0.8),
-    }
-    attempts = Attempts(came_to)
-    found = advise(plan(1, 2), prediction(predicted), ACCURACY, attempts, tries=2, max_loss=1)
-    assert sorted(attempts.asked) == [
-        ("ga", (1,)),
-        ("neggrad", (1,)),
-        ("neggrad", (2,)),
-        ("salun", (2,)),
-    ]
-    assert best(found) == {1: "neggrad", 2: "salun"}
-    assert all(one.is_fulfilled for one in found)
-    assert [one.algorithm for one in found[0].tried] == ["neggrad", "ga"]
-    assert found[0].expected["salun"]["points_lost"] == 9.0
+    return Finished(algorithm, "s", status, metrics, has_checkpoint=True)
 
 
-def test_the_next_best_is_tried_where_none_was_good_enough() -> None:
-    predicted = {(name, 1): (1.0, k) for k, name in enumerate(NAMES)}
-    come_to = {("ga", 1): 4.0, ("neggrad", 1): 3.0, ("salun", 1): 2.0}
-    for max_loss, asked in ((4.0, 1), (3.5, 2), (2.5, 3), (1.0, 3)):
-        attempts = Attempts({key: ("flipped", lost) for key, lost in come_to.items()})
-        (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, 1, max_loss)
-        assert len(attempts.asked) == asked == len(one.tried)
-        assert one.is_fulfilled is (max_loss > 1)
-        assert one.best is not None
-        assert one.best.algorithm == NAMES[asked - 1]
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ((("flipped", 0.9), ("flipped", 0.5), ("flipped", 9.0)), ("neggrad", "unlearn")),
+        ((("max_steps", 0.0), ("flipped", 3.0), ("flipped", 2.0)), ("salun", "too dear")),
+        ((("at_reference", 1.0), ("non_finite", 0.0), ("max_steps", 0.0)), ("ga", "unlearn")),
+        ((("max_steps", 0.0), ("rewound", 0.0), ("unchanged", 0.0)), (None, "nothing unlearns it")),
+        ((("already_wrong", 0.0),) * 3, (None, "already wrong")),
+        ((("nothing_to_forget", 0.0),) * 3, (None, "nothing to forget")),
+    ],
+)
+def test_the_cheapest_attempt_that_arrived_is_advised(
+    outcomes: tuple[tuple[str, float], ...], said: tuple[str | None, str]
+) -> None:
+    row = advised(dict(zip(NAMES, outcomes, strict=True)))
+    assert (row["algorithm"], row["advice"]) == said
+    assert (row["sample_id"], row["sample_path"], {*row["tried"]}) == (1, "1.png", {*NAMES})
+    assert (row["run_id"], row["steps"]) == (said[0], said[0] and 3)
+    verdict = "over_forgotten" if said[0] == "salun" else "forgotten"
+    assert (row["z"], row["verdict"]) == ((-2, verdict) if said[0] else (None, None))
 
 
-def test_a_step_is_not_a_flip_and_nothing_known_comes_last() -> None:
-    predicted = {("ga", 1): (None, None), ("neggrad", 1): (0.1, 5.0), ("salun", 1): (0.9, 7.0)}
-    come_to = {(name, 1): ("non_finite", 0.0) for name in NAMES} | {("ga", 1): ("max_steps", 0.0)}
-    attempts = Attempts(come_to)
-    (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, tries=1, max_loss=5)
-    assert [name for name, _ in attempts.asked] == ["salun", "neggrad", "ga"]
-    assert one.best is None
-    assert not one.is_fulfilled
-
-
-def test_of_what_the_base_model_gets_wrong_nothing_more_is_tried() -> None:
-    predicted = {(name, 1): (None, None) for name in NAMES}
-    attempts = Attempts({(name, 1): ("already_wrong", 0.0) for name in NAMES})
-    (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, tries=3, max_loss=5)
-    assert (len(attempts.asked), one.was_wrong, one.best) == (1, True, None)
+def test_what_is_tried_where_nothing_is_named() -> None:
+    assert {"ga", "neggrad"} <= {*usual("flip")}
+    assert {*usual("reference")} - {*usual("flip")} <= {"matching"} <= {*usual("reference")}
+    assert not {"retrain", "scrub_r"} & {*usual("reference")}
 
 
 @pytest.mark.slow
@@ -134,18 +80,22 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
     store = Path(shutil.copytree(trained, tmp_path / "store"))
     asked = tmp_path / "requests.txt"
     asked.write_text("8 # the first\n17\n19\n", "utf-8")
-    options = ("--algorithm", "ga", "--algorithm", "neggrad", "--max-loss", 100, "--tries", 1)
+    options = (*BOTH, "--max-loss", 100)
+    swept = indelible(store, "sweep", "--algorithm", "ga", "--sample", 8).id
     answer = indelible(store, "advise", "--requests", asked, *options, "--format", "json")
     assert answer.code == 0, answer.err
     rows = json.loads(answer.out)
     assert [row["sample_id"] for row in rows] == [8, 17, 19]
     members = {run.info.run_id: run for run in open_store(store).finished_runs(Kind.MEMBER)}
-    assert len(members) == 3
+    assert len(members) == 6  # with that which the sweep made
     (base,) = open_store(store).finished_runs(Kind.BASE_MODEL)
     accuracy = base.data.metrics["test_accuracy"]
     for row in rows:
-        member, said = members[row["run_id"]], members[row["run_id"]].data.metrics
-        assert row["tried"] == [row["algorithm"]] == [member.data.params["algorithm"]]
+        of_it = [r for r in members.values() if r.data.tags["sample_id"] == str(row["sample_id"])]
+        flipped = [r for r in of_it if r.data.tags["status"] == "flipped"]
+        best = max(flipped, key=lambda run: run.data.metrics["performance/test_accuracy"])
+        said = members[row["run_id"]].data.metrics
+        assert said["performance/test_accuracy"] == best.data.metrics["performance/test_accuracy"]
         lost = 100 * (accuracy - said["performance/test_accuracy"])
         assert row["points_lost"] == pytest.approx(lost)
         assert (row["advice"], row["steps"]) == ("unlearn", said["cost/steps"])
@@ -154,10 +104,76 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
         again = indelible(store, "advise", "--requests", asked, *options)
     assert max(map(len, again.out.splitlines())) <= 80
     assert "3 of 3 samples can be unlearned, each alone, for 100 points" in again.err
-    assert indelible(store, "load").code == 0
-    assert "'indelible advise' made it, for each of 3 samples" in indelible(store, "rank").err
-    words = rows[0]["restore"].split()
-    assert indelible(store, *words[1:-1], tmp_path / words[-1]).code == 0
-    strict = indelible(store, "advise", "--requests", asked, *options[:4], "--max-loss", 0)
+    strict = indelible(store, "advise", "--requests", asked, *BOTH, "--max-loss", 0)
     assert (strict.code, "not within the limit: 8, 17, 19" in strict.err) == (0, True)
     assert len(list(open_store(store).finished_runs(Kind.MEMBER))) == 6
+    nobody_takes_it_for_a_sweep(store, swept)
+
+
+def nobody_takes_it_for_a_sweep(store: Path, swept: str) -> None:
+    """What an advice made is there where it is named only, though it began last."""
+    opened = python.open(store)
+    advice, sweep = opened.sweeps().project("run_id, name, study").fetchall()
+    assert advice[1:] == ("advice-ga-neggrad-3-samples", "advice")
+    assert sweep[::2] == (swept, None)
+    assert opened.find_sweep().run_id == swept
+    assert opened.sql("select find_sweep('latest')").fetchall() == [(swept,)]
+    assert len(opened.rank()) == 1
+    assert {one for (one,) in opened.sql("select sweep_id from internal.designs").fetchall()} == {
+        swept
+    }
+    assert len(opened.rank(sweep=advice[1], algorithm="ga")) == 3
+    found = opened.sql("select distinct sweep_id from attempts where algorithm = 'neggrad'")
+    assert found.fetchall() == [(advice[0],)]
+
+
+def test_of_a_store_with_an_advice_alone_no_sweep_is_the_latest(
+    trained: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    store = Path(shutil.copytree(trained, tmp_path / "store"))
+    assert indelible(store, "advise", "--algorithm", "ga", "--sample", 8).code == 0
+    for words in (
+        ("rank",),
+        ("measure",),
+        ("prune", "--sweep", "latest", "--checkpoints", "none"),
+        ("report",),
+    ):
+        answer = indelible(store, *words)
+        assert (answer.code, "no sweep" in answer.err) == (2, True), answer.err
+    assert "advice-ga-1-samples" in indelible(store, "sweeps").out
+
+
+@pytest.mark.slow
+def test_until_the_reference(tmp_path: Path, indelible: Indelible) -> None:
+    store = tmp_path / "store"
+    assert run(["--store", str(store), *map(str, (*TRAIN, "--references", 8, *SHARE, *ONE))]) == 0
+    some = known_samples(store, 4)
+    words = ("advise", "--until", "reference", "--algorithm", "ga", "--algorithm", "matching")
+    answer = indelible(store, *words, *some, "--preset", "digits", "--format", "json")
+    assert answer.code == 0, answer.err
+    statuses = {r.data.tags["status"] for r in open_store(store).finished_runs(Kind.MEMBER)}
+    assert "at_reference" in statuses
+    assert "flipped" not in statuses
+    for row in json.loads(answer.out):
+        if row["advice"] == "nothing to forget":
+            assert row["verdict"] is None
+        else:
+            verdicts = ("forgotten", "over_forgotten", "remembered")
+            assert (row["verdict"] in verdicts, row["z"] is None) == (True, False)
+    refused = "of .* samples fewer than two of the 8 reference models"
+    with pytest.raises(UserError, match=refused):
+        python.open(store).tune("ga", output=tmp_path / "x.toml", until="reference", samples=600)
+    for until in ("reference", "flip"):  # trials under one are none under the other
+        tune = ("tune", "--algorithm", "ga", "--samples", 2, "--trials", 2, "--until", until)
+        assert indelible(store, *tune, "--output", tmp_path / f"{until}.toml").code == 0
+        said = "# Until the reference" in (tmp_path / f"{until}.toml").read_text("utf-8")
+        assert said is (until == "reference")
+    tunings, trials = (
+        python.open(store).sql(f"select distinct {column}, until from trials").fetchall()
+        for column in ("tuning_id", "trial_id")
+    )
+    assert sorted(until for _, until in tunings) == ["flip", "reference"]
+    assert len({trial for trial, _ in trials}) == len(trials) >= 4
+    settings = python.open(store).sql("select distinct map_keys(settings) from trials").fetchall()
+    assert len(settings) == 1
+    assert "references" not in settings[0][0]

@@ -188,22 +188,37 @@ def test_a_sweep_is_that_of_the_command_line(
     assert again == sweep == store.find_sweep() == store.find_sweep(sweep.name)
 
     assert call(folder, "load").code == 0
-    for name in ("outcomes", "attempts", "difficulty", "correlations"):
+    for name in ("attempts", "difficulty", "correlations"):
         of = "population = 'all' and " if name == "correlations" else ""
-        query = f"select * from {name} where {of}sweep_id = '{sweep.run_id}' order by all"
+        schema = "internal." if name == "difficulty" else ""
+        query = f"select * from {schema}{name} where {of}sweep_id = '{sweep.run_id}' order by all"
         there = rows(call(folder, "sql", query, "--format", "json"))
         here = getattr(sweep, name)().order("all")
         assert there
         assert as_json(records(here)) == there
 
-    run = sweep.outcomes().filter("algorithm = 'ga' and sample_id = 13").fetchall()[0]
+    of = "algorithm = 'ga' and sample_id = 13"
+    (run_id,) = sweep.attempts().filter(of).fetchnumpy()["run_id"]
     output = tmp_path / "weights.safetensors"
-    assert call(folder, "restore", run[0], "--output", output).code == 0
-    for module in (store.restore(run[0]), sweep.restore("ga", 13)):
+    assert call(folder, "restore", run_id, "--output", output).code == 0
+    for module in (store.restore(run_id), sweep.restore("ga", 13)):
         assert weights_sha256(module.state_dict()) == weights_sha256(load_file(output))
         assert not module.training
     with pytest.raises(indelible.UserError, match="no attempt of ga on sample 15"):
         sweep.restore("ga", 15)
+
+
+def test_attempts_say_what_their_sample_is_taken_for(folder: Path) -> None:
+    store, digits = indelible.open(folder), datasets.load("digits")
+    asked = "run_id, sample_id, label, class_name, flipped_to"
+    found = store.find_sweep().attempts().filter("status != 'already_wrong'").project(asked)
+    assert found.filter("flipped_to is not null").fetchall()
+    for run_id, sample_id, label, name, flipped_to in found.fetchall():
+        image = digits.inputs(digits.train)[digits.train.positions([sample_id])]
+        with torch.no_grad():
+            says = int(store.restore(run_id)(image).argmax())
+        assert (flipped_to, name) == (None if says == label else says, digits.classes[label])
+    assert store.sql("select class_names from base_models").fetchall()[0] == ([*digits.classes],)
 
 
 def test_what_is_asked_is_what_the_command_line_prints(
@@ -236,7 +251,7 @@ def test_what_is_asked_is_what_the_command_line_prints(
     assert (len(predicted), advised.columns[0]) == (12, "sample_id")
     (run,) = advised.filter("sample_id = 13").project("run_id").fetchall()[0]
     assert isinstance(store.restore(run), nn.Module)
-    done = store.sql("select distinct sample_id from outcomes where algorithm = 'ga'").fetchall()
+    done = store.sql("select distinct sample_id from attempts where algorithm = 'ga'").fetchall()
     with pytest.raises(indelible.UserError, match="samples were attempted"):
         store.predict("ga", sample_ids=[sample for (sample,) in done], only_new=True)
     assert not store.check().fetchall()
@@ -262,32 +277,36 @@ def test_settings_that_were_found_and_samples_that_were_forgotten(
     (here,) = records(found)
     assert json.loads(here.pop("settings")) == row.pop("settings")
     assert here == row
-    done = store.unlearn("ga", sample_ids=IDS[:2], preset=preset, output=output)
-    words = ("--algorithm", "ga", "--sample-ids", "2,13", "--preset", preset, "--output", output)
+    how = {"until": "flip", "max_loss": 100, "preset": preset, "output": output}
+    done = store.unlearn("ga", sample_ids=IDS[:2], **how)
+    flip = ("--until", "flip", "--max-loss", "100", "--preset", preset, "--output", output)
+    words = ("--algorithm", "ga", "--sample-ids", "2,13", *flip)
     again = call(folder, "unlearn", *words, "--format", "json")
     assert f"it was done before: run {done.run_id}" in again.err
-    assert records(done.requests) == rows(again)
+    mine = json.loads(done.verdicts.to_json(orient="records"))
+    for row, other in zip(mine, rows(again), strict=True):
+        assert row == pytest.approx(other)
     kept = load_file(output / "unlearned.safetensors")
-    assert weights_sha256(kept) == weights_sha256(dict(done.state))
+    assert weights_sha256(kept) == weights_sha256(done.state_dict())
 
 
 def test_answers_stay_as_they_are_and_questions_see_what_is_new(folder: Path) -> None:
     store = indelible.open(folder)
-    before = store.sql("from outcomes")
+    before = store.sql("from attempts")
     count = len(before)
-    table = store.sql("select count(*) as n, sum(steps) as steps from outcomes")
+    table = store.sql("select count(*) as n, sum(steps) as steps from attempts")
     steps = table.fetchall()
     sweep = store.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
-    assert len(store.sql("from outcomes")) == count + 3
+    assert len(store.sql("from attempts")) == count + 3
     MlflowClient(f"sqlite:///{folder}/mlflow.db").update_run(sweep.run_id, name="another name")
-    assert len(store.find_sweep("another name").outcomes()) == 3
-    assert store.sql("select count(*) from outcomes").fetchall() == [(count + 3,)]
+    assert len(store.find_sweep("another name").attempts()) == 3
+    assert store.sql("select count(*) from attempts").fetchall() == [(count + 3,)]
     assert len(before) == count
     assert table.fetchall() == steps
     assert len(before.df()) == before.to_arrow_table().num_rows == count
     (folder / "analysis.duckdb").unlink()  # which is no record
     assert len(before.filter("algorithm = 'ga'")) == count / 4
-    assert len(store.find_sweep().outcomes()) == 3
+    assert len(store.find_sweep().attempts()) == 3
 
 
 def test_answers_have_no_access_to_anything_else(folder: Path, tmp_path: Path) -> None:
@@ -346,12 +365,15 @@ def test_a_network_whose_class_can_be_imported(
     assert "found" in found.err
     fresh = indelible.open(moved)
     longer = fresh.sweep("ga", samples=5, settings={"ga": {"lr": 1e-3}})
-    assert len(longer.outcomes()) == 5
+    assert len(longer.attempts()) == 5
     assert fresh.import_model(own, train=train, test=test, classes=names) == model
-    assert "digit" in call(moved, "sample", fresh.find_sweep().outcomes().fetchall()[0][5]).out
+    assert (
+        "digit"
+        in call(moved, "sample", fresh.find_sweep().attempts().fetchnumpy()["sample_id"][0]).out
+    )
     double = fresh.sweep("ga", samples=2, precision="float64")
     assert double.run_id != longer.run_id
-    module = fresh.restore(double.outcomes().fetchall()[0][0])
+    module = fresh.restore(double.attempts().fetchnumpy()["run_id"][0])
     assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
     (moved / "data" / kept.name).unlink()
     with pytest.raises(indelible.UserError, match="No such file"):
@@ -369,7 +391,7 @@ def test_a_network_that_only_this_process_knows(
     requests = begun / "requests.txt"
     requests.write_text("2\n13 # please\n105\n")
     sweep = store.sweep("ga", "salun", model=model, sample_ids=IDS, workers=2)
-    assert set(sweep.outcomes().fetchnumpy()["sample_id"]) == {*IDS}
+    assert set(sweep.attempts().fetchnumpy()["sample_id"]) == {*IDS}
     unlearned = sweep.restore("ga", 13)
     before, after = (weights_sha256(m.state_dict()) for m in (nameless, unlearned))
     assert before != after
@@ -382,7 +404,7 @@ def test_a_network_that_only_this_process_knows(
     assert len(elsewhere.err.splitlines()) == 1
     fresh = indelible.open(begun)
     with pytest.raises(indelible.UserError, match="nobody else can make"):
-        fresh.restore(str(sweep.outcomes().fetchall()[0][0]))
+        fresh.restore(str(sweep.attempts().fetchnumpy()["run_id"][0]))
     untrained = hidden(nn.ReLU())
     again = fresh.model(model.run_id, network=untrained)
     assert again == model
@@ -414,7 +436,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, parts: tuple[Data, 
     train, test = parts
     mistakes: list[tuple[Callable[..., object], dict[str, Any], str]] = [
         *((partial(store.sweep, "ga"), asked, said) for asked, said in MISTAKES.values()),
-        (nowhere.sql, {"query": "from outcomes"}, "there is no store"),
+        (nowhere.sql, {"query": "from attempts"}, "there is no store"),
         (indelible.open, {"tracking_uri": "ftp://x"}, "tracking URI"),
         (store.restore, {"run": "ga-99999"}, "there is no child run 'ga-99999'"),
         (store.model, {"network": Own()}, "found without network="),
@@ -427,7 +449,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, parts: tuple[Data, 
         (
             partial(store.import_model, soft),
             {"train": train, "test": test},
-            "must end in a linear layer",
+            "gives probabilities, not logits",
         ),
         (
             partial(store.import_model, Own()),

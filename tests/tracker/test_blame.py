@@ -12,7 +12,7 @@ from tests.plugins import ALGORITHM, install
 from tests.tracker.conftest import Indelible
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies.advise import predictable
+from tracker.studies.advise import usual
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable
@@ -60,7 +60,7 @@ def test_one_that_is_broken_is_left_out_of_what_is_done_with_all(site: Path) -> 
     points = {"algorithms": {"broken_one": "broken_one:function"}}
     install(site, "acme-broken", {"broken_one": "def function(): ..."}, points)
     assert "broken_one" in algorithms.names()
-    assert {"ga", "neggrad"} <= {*predictable()}
+    assert {"ga", "neggrad"} <= {*usual("flip")}
     with pytest.raises(UserError, match=r"those that unlearn several at once are .*ga, "):
         refuse_unable(algorithms.get("scrub_r")())
     with pytest.raises(UserError, match="is no class of an algorithm, Stepwise or Direct"):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests import postgres
 from tests.servers import mlflow_server
@@ -195,7 +197,7 @@ def test_a_reader_has_the_same_tables_of_every_kind(own: Own) -> None:
     assert histories[0]["forget_loss"] is None
     assert histories[30]["forget_prob"] == 0.0
     points = reader.points(ids, ["broken"])
-    assert sorted(step for _, _, _, step, _ in points) == [0, 0, 1, 1, 2, 2]
+    assert sorted(step for _, _, _, step, _ in zip(*points, strict=True)) == [0, 0, 1, 1, 2, 2]
 
 
 def test_what_is_there_is_not_written_again(own: Own) -> None:
@@ -389,3 +391,20 @@ def test_reading_loses_nothing_that_others_in_this_process_write(
         in_another_process("c.execute('insert into mine values (1)')")
         mine.execute("insert into mine values (2)")
         in_another_process("assert c.execute('select n from mine').fetchall() == [(1,), (2,)]")
+
+
+def test_a_signal_waits_for_the_end_of_a_transaction(tmp_path: Path) -> None:
+    store = opened(SqlStore, tmp_path)
+
+    def write(session: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        session.execute(text("insert into experiment_tags values ('came', 'before', 0)"))
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store._transaction(write)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert store.client.get_experiment("0").tags["came"] == "before"

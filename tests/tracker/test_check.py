@@ -172,6 +172,6 @@ def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
     options = [word for name in names for word in ("--algorithm", name)]
     assert indelible(copy, "sweep", *options, "--samples", 8).code == 0
     indelible(copy, "load")
-    answer = indelible(copy, "sql", "select count(*) as n from outcomes", "--format", "json")
+    answer = indelible(copy, "sql", "select count(*) as n from attempts", "--format", "json")
     assert json.loads(answer.out) == [{"n": 32}]
     assert problems(indelible(copy, "check", "--format", "json")) == []

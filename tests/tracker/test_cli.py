@@ -249,7 +249,8 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("sampel",), "did you mean 'sample'?"),
         (("measure", "--factor", "margn"), "did you mean 'margin'?"),
         (("rank", "--algorithm", "gaa"), "did you mean 'ga'?"),
-        (("schema", "outcome"), "did you mean 'outcomes'?"),
+        (("schema", "attempt"), "did you mean 'attempts'?"),
+        (("sample", "7", "--all", "--format", "json"), "json has all factors already"),
         (("correlate", "--sideways"), "--sideways"),
     ],
 )

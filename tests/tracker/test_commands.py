@@ -55,7 +55,7 @@ def test_what_a_command_does_and_shows_is_there() -> None:
 
 
 def test_the_stub_is_that_of_the_commands() -> None:
-    assert FILE.read_text("utf-8") == stub()
+    assert FILE.read_text("utf-8") == stub(), "python -m tracker.api.stub"
 
 
 def test_defaults_are_values_that_are_accepted() -> None:

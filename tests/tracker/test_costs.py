@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 def costs_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     with open_warehouse(folder / "analysis.duckdb") as warehouse:
-        rows = warehouse.query("from factor_costs").records()
+        rows = warehouse.query("from internal.factor_costs").records()
     return {(row["kind"], row["name"]): row for row in rows}
 
 

@@ -284,5 +284,5 @@ def test_sample_ids_with_a_byte_order_mark(
     answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--sample-ids", tmp_path / "ids.txt")
     assert answer.code == 0
     indelible(tmp_path, "load")
-    ids = indelible(tmp_path, "sql", "select sample_id from outcomes order by 1", "--format", "csv")
+    ids = indelible(tmp_path, "sql", "select sample_id from attempts order by 1", "--format", "csv")
     assert ids.out.split() == ["sample_id", "2", "5", "8"]

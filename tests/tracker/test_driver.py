@@ -125,8 +125,9 @@ def test_a_driver_that_is_silent_elsewhere_is_dead_after_a_while(opens: Open) ->
     assert "driver" not in store.run(run_id).data.tags
     with driving(store, run_id, "a sweep") as check:
         check()
-        sign(2)
-        time.sleep(0.5)
+        for _ in range(3):  # a beat that has read its own tag may write once more
+            sign(2)
+            time.sleep(0.5)
         with pytest.raises(Failure, match="another process drives a sweep by now"):
             check()
     assert json.loads(store.run(run_id).data.tags["driver"])["id"] == "other"
@@ -171,6 +172,6 @@ def test_what_was_killed_goes_on_at_once_through_a_server(
         assert indelible(mine, *to, "load").code == 0
         checked = indelible(mine, *to, "check")
         assert checked.code == 0, checked.out
-        query = "select key from runs where run_status = 'FINISHED'"
+        query = "select key from internal.runs where run_status = 'FINISHED'"
         rows = json.loads(indelible(mine, "sql", query, "--format", "json").out)
         assert len(rows) == len({row["key"] for row in rows}) == 80

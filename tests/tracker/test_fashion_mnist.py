@@ -11,10 +11,10 @@ from tests.fashion_mnist import unpack_fashion_mnist
 from tests.tracker.conftest import ALGORITHMS, Indelible
 from tracker.cli import run
 
-SAMPLES = 40
+SAMPLES = 25
 FLIPS = """
 select algorithm, count(*) as n, avg((status = 'flipped')::int) as flipped
-from outcomes
+from attempts
 where status != 'already_wrong'
 group by algorithm
 """
@@ -26,15 +26,15 @@ def test_samples_of_fashion_mnist(
 ) -> None:
     monkeypatch.setenv("INDELIBLE_DATA_DIR", str(unpack_fashion_mnist(tmp_path / "data")))
     store = tmp_path / "store"
-    data = ("--dataset", "fashion-mnist", "--train-samples", 10_000, "--test-samples", 2000)
+    data = ("--dataset", "fashion-mnist", "--train-samples", 6000, "--test-samples", 1000)
     train = ("train", *data, "--epochs", 6)
     assert run(["--store", str(store), *map(str, train)]) == 0
     chosen = [word for name in ALGORITHMS for word in ("--algorithm", name)]
-    sweep = ("sweep", *chosen, "--samples", SAMPLES, "--remaining", 1000, "--checkpoints", "none")
+    sweep = ("sweep", *chosen, "--samples", SAMPLES, "--remaining", 500, "--checkpoints", "none")
     assert indelible(store, *sweep).code == 0
     assert indelible(store, "load").code == 0
     (model,) = json.loads(indelible(store, "models", "--format", "json").out)
-    assert model["test_accuracy"] > 0.82
+    assert model["test_accuracy"] > 0.8
     counts = json.loads(indelible(store, "sql", FLIPS, "--format", "json").out)
     assert {row["algorithm"] for row in counts} == set(ALGORITHMS)
     assert all(row["n"] >= 0.8 * SAMPLES for row in counts)

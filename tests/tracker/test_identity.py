@@ -92,7 +92,7 @@ def test_a_copy_that_sweeps_leaves_the_original_alone(
 
 
 def asked(indelible: Indelible, folder: Path) -> list[Any]:
-    query = "select run_id, gt from outcomes where sweep_id = (select sweep_id from sweeps "
+    query = "select run_id, gt from attempts where sweep_id = (select sweep_id from sweeps "
     query += "order by started_at limit 1) order by run_id"
     found: list[Any] = json.loads(indelible(folder, "sql", query, "--format", "json").out)
     assert len(found) == SAMPLES * len(ALGORITHMS)

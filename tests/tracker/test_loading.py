@@ -40,7 +40,7 @@ def reader(store: Store) -> Reader:
 
 def ids(store: Store) -> set[str]:
     with open_warehouse(at(store) / "w.duckdb") as warehouse:
-        return {row[0] for row in warehouse.query("select run_id from runs").rows}
+        return {row[0] for row in warehouse.query("select run_id from internal.runs").rows}
 
 
 def load(store: Store, **options: Any) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def test_sql_and_the_tracker_make_the_same_id_of_a_key(store: Store) -> None:
     load(store)
     keys = [member(n).key for n in (1, 2, 3)]
     with open_warehouse(at(store) / "w.duckdb") as warehouse:
-        rows = warehouse.query("select key, run_id_of(key) from runs").rows
+        rows = warehouse.query("select key, run_id_of(key) from internal.runs").rows
     assert dict(rows) == {key: run_id_of(key) for key in keys}
 
 
@@ -100,7 +100,7 @@ def test_edited_tags_are_seen_by_a_deep_load(store: Store) -> None:
 
     def status() -> Any:
         with open_warehouse(at(store) / "w.duckdb") as warehouse:
-            found = warehouse.query(f"select status from runs where run_id = '{run_id}'")
+            found = warehouse.query(f"select status from internal.runs where run_id = '{run_id}'")
             return found.rows[0][0]
 
     assert load(store) == (0, 0)

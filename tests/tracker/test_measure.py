@@ -63,7 +63,7 @@ def told(folder: Path) -> dict[str, dict[str, str]]:
 
 def forget(folder: Path, *kept: str) -> None:
     """Take the factors out of a store, but for what is logged of an attempt and these."""
-    logged = [*factors.HISTORIES, "cost/steps", "cost/elapsed_s", *kept]
+    logged = [*factors.HISTORIES, "cost/steps", "cost/elapsed_s", "points_lost", *kept]
     marks = ", ".join("?" * len(logged))
     with changing(folder) as db:
         for table in ("metrics", "latest_metrics"):

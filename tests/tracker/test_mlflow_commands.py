@@ -41,7 +41,7 @@ def whole(folder: Path, indelible: Indelible) -> None:
     assert indelible(folder, *SWEEP).code == 0
     assert indelible(folder, "load").code == 0
     assert indelible(folder, "check").code == 0
-    counts = "select count(*) as n, count(distinct run_id) as runs from outcomes"
+    counts = "select count(*) as n, count(distinct run_id) as runs from attempts"
     (row,) = json.loads(indelible(folder, "sql", counts, "--format", "json").out)
     assert row == {"n": SAMPLES * len(ALGORITHMS), "runs": SAMPLES * len(ALGORITHMS)}
 

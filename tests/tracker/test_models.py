@@ -200,7 +200,7 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     for arguments, said in (
         (("sweep", "--model", imported.id, "--algorithm", "retrain"), "imported"),
         (("train", "--from-weights", out), "do not fit"),
-        (("train", "--arch", "module:own_nets:no_head"), "linear layer"),
+        (("train", "--arch", "module:own_nets:no_head"), "leave softmax out"),
         (("train", "--arch", "module:own_nets:in_place"), "change no image"),
         (("train", "--from-weights", out, "--epochs", 3), "--from-weights"),
     ):

@@ -212,7 +212,7 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert process.stderr is not None
     assert any("reference models" in line and " 0 of" not in line for line in process.stderr)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == "indelible: stopped"
     assert list(tmp_path.glob("artifacts/*/*/artifacts/references-*"))
@@ -239,7 +239,7 @@ cli.cli.invoke = lambda *given: signal.raise_signal(signal.{name})
 cli.main()
 """
     run = [sys.executable, "-c", script]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (code, said)
 
 

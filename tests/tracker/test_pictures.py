@@ -59,7 +59,7 @@ def test_of_changed_data_no_picture_is_shown(tmp_path: Path, indelible: Indelibl
     write(path, images[::-1], labels[::-1])
     said, page, names, remarks = asked()
     assert CHANGED.search(said)
-    sweep, image = said.splitlines()
+    sweep, image, _ = said.splitlines()
     assert sweep.startswith("sweep ")
     assert image.startswith("no image: ")
     assert "data:image/" not in page

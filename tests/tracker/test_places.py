@@ -236,7 +236,7 @@ def test_opening_a_store_changes_no_setting_of_the_program(of: str, tmp_path: Pa
         logging.getLogger("mlflow").setLevel(logging.INFO)
         before = settings()
         store = api.open(tmp_path, tracking_uri=uri)
-        for asked in (lambda: store.sweep("ga", samples=1), lambda: store.sql("from outcomes")):
+        for asked in (lambda: store.sweep("ga", samples=1), lambda: store.sql("from attempts")):
             with suppress(UserError), warnings.catch_warnings():
                 asked()
             assert settings() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 
 from tests import forked
 from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
-from tests.tracker.conftest import command_of
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 
@@ -221,7 +221,7 @@ def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     said = json.loads(member.tags["algorithm_providers"])
     assert said == {"own_halt": f"module:mine:Halt {sha256}"}
     assert json.loads(member.tags["factor_providers"]) == {"own": f"module:mine:FAMILY {sha256}"}
-    command = command_of(member.tags["mlflow.note.content"])
+    command = shlex.split(member.tags["command"])
     assert indelible(tmp_path, *command[1:]).stdout.strip()
     assert len(list(store.finished_runs(Kind.MEMBER))) == 6  # it is there
     (tmp_path / "mine.py").write_text(source + "\n# changed\n")

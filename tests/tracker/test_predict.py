@@ -307,7 +307,7 @@ def test_until_the_reference(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     sweep = case.call("sweep", *until).id
     assert case.call("load").code == 0
     scores = {row["target"]: row for row in case.rows("predict", "--score", sweep)}
-    query = "select * exclude (key) from predictions join runs using (key)"
+    query = "select * exclude (key) from predictions join internal.runs using (key)"
     pairs = case.rows("sql", f"{query} where parent_run_id = '{sweep}'")
     still = [row for row in pairs if row["status"] == "nothing_to_forget"]
     ended = [row for row in pairs if row["status"] == "at_reference"]

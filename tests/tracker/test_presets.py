@@ -76,7 +76,8 @@ def test_a_trial_chooses_for_each_algorithm_and_is_not_repeated(
         assert (said["preset"], said["preset_reason"]) == (found[1], found[2])
     assert plan["algorithms"]["ga"]["settings"]["lr"] == presets.load("digits")["ga"]["lr"]
     assert indelible(store, *SWEEP, "--samples", 3).id == first.id
-    for more in (("--name", "mine"), ("--samples", 6, "--seed", 1), ("--sample", 7)):
+    same = ("--name", "mine", "--samples", 3)
+    for more in (same, ("--samples", 4, "--seed", 1), ("--sample", 7)):
         answer = indelible(store, *SWEEP, *more)  # the choice is the same
         assert "trying" not in answer.err
         assert f"preset {found[1]}: {found[2]}\n" in answer.err

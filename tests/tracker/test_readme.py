@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from analysis.warehouse import open_warehouse
 from tests import forked
 from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import SAMPLES, Done, Indelible, own_copy
+from tracker.cli import demo
 from tracker.commands.table import COMMANDS
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
+from tracker.sweep.choosing import draw_samples
 from unlearning import algorithms
+from unlearning.dataset import Dataset
 from unlearning.outcome import Status
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +30,8 @@ README_FILE, DOCS = ROOT / "README.md", ROOT / "docs"
 README = README_FILE.read_text("utf-8")
 PAGES = {page.stem: page.read_text("utf-8") for page in DOCS.glob("*.md")}
 QUERIES = re.findall(r'indelible sql "([^"]+)"', PAGES["sql"])
-WALK = README[README.index("## The first ten minutes") : README.index("## What the words mean")]
+BEGUN = README.partition("## Go on")[2].partition("## What the words mean")[0]
+WALK = PAGES["commands"].partition("## The first ten minutes")[2].partition("## How attempts")[0]
 
 
 def test_every_command_is_documented() -> None:
@@ -43,17 +48,28 @@ def test_every_algorithm_factor_and_status_is_documented() -> None:
 
 
 @pytest.mark.slow
-def test_the_walk_works_line_by_line(tmp_path: Path) -> None:
-    lines = "\n".join(re.findall(r"```sh\n(.*?)```", WALK, re.DOTALL))
-    assert lines.count("indelible ") >= 11
+def test_the_walk_works_line_by_line(tmp_path: Path, digits: Dataset) -> None:
+    """With fewer samples."""
+    assert 1636 in draw_samples(digits.train.ids.tolist(), 250, seed=0)
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", BEGUN + WALK, re.DOTALL))
+    lines = re.sub("indelible ui .*", "", lines)  # which stays until it is stopped
+    lines = lines.replace("demo-250", "demo-40").replace("--samples 100", "--samples 20")
+    assert lines.count("indelible ") >= 16
     words = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
     script = f'set -eu\nindelible() {{ {words} "$@"; }}\n{lines}'
     read = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     commands = list(map(json.loads, read.stdout.splitlines()))
     assert len(commands) == lines.count("indelible ")
-    for command in (["demo"], *commands):
-        done = forked.run(*command, cwd=tmp_path)
+
+    def succeed(*words: str) -> str:
+        done = forked.run(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    succeed("demo", "--samples", "40")
+    (hardest,) = json.loads(succeed("rank", "--top", "1", "--format", "json"))
+    for command in commands:
+        succeed(*(word.replace("1636", str(hardest["sample_id"])) for word in command))
     assert (tmp_path / "my-report" / "report.html").is_file()
 
 
@@ -79,7 +95,14 @@ def test_the_model_of_the_docs_is_fitted(
 def test_sample_queries_answer(done: Done) -> None:
     assert len(QUERIES) >= 7
     # Not in the fixture's store.
-    done_beside = ("predict", "from unlearning", "from trials", "from audit", "'z'", "reliability")
+    done_beside = (
+        "predict",
+        "from unlearning",
+        "from trials",
+        "from audit",
+        "'z'",
+        "from ceilings",
+    )
     with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
         for query in QUERIES:
             rows = warehouse.query(query).rows
@@ -106,32 +129,33 @@ GRADED = "Predicted before unlearning: rho with GT"
 
 
 @pytest.mark.slow
-def test_what_is_new_is_predicted_first_and_graded_each_time(
-    done: Done, indelible: Indelible, tmp_path: Path
+def test_only_what_is_new_is_predicted_and_it_is_graded_each_time(
+    done: Done, indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(demo, "TESTED", 50)
     folder = own_copy(done.folder, tmp_path / "copy")
+    old = indelible(folder, "demo", "--samples", SAMPLES)
+    assert old.code == 0
+    assert "The hardest samples" in old.out
+    assert GRADED not in old.err
     first = indelible(folder, "demo", "--samples", SAMPLES + MORE)
     assert first.code == 0
     assert GRADED in first.err
     store = open_store(folder)
     (run,) = store.finished_runs(Kind.PREDICTION)
     assert run.data.params["samples"] == str(MORE)  # the others were attempted before
-    assert run.data.params["test_samples"] == "200"
+    assert run.data.params["test_samples"] == "50"
     page = folder / "report" / "report.html"
-    assert "Could we have known?" in page.read_text("utf-8")
+    for said in ("Could we have known?", "Were they forgotten?", "until the reference"):
+        assert said in page.read_text("utf-8")
     page.unlink()
+    listed = json.loads(indelible(folder, "sweeps", "--format", "json").out)
+    names = [(row["name"], row["until"]) for row in sorted(listed, key=itemgetter("started"))]
+    own = f"demo-{SAMPLES + MORE}"
+    assert names[-2:] == [(f"{own}-reference", "reference"), (own, "flip")]
     again = indelible(folder, "demo", "--samples", SAMPLES + MORE)
     assert (again.code, again.out) == (0, first.out)
     assert "predicting" not in again.err
     assert len(list(store.finished_runs(Kind.PREDICTION))) == 1
     assert page.exists()
     assert indelible(folder, "check").code == 0
-
-
-def test_what_was_attempted_is_not_predicted_any_more(
-    done: Done, indelible: Indelible, tmp_path: Path
-) -> None:
-    answer = indelible(own_copy(done.folder, tmp_path / "copy"), "demo", "--samples", SAMPLES)
-    assert answer.code == 0
-    assert "The hardest samples" in answer.out
-    assert GRADED not in answer.err

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from factors import relearning
-from tests.tracker.conftest import Indelible, command_of
+from tests.tracker.conftest import Indelible
 from unlearning import datasets
 
 NAMES = {"relearn_steps", "relearned", "control_relearn_steps", "control_relearned"}
@@ -64,8 +64,8 @@ def test_it_is_measured_where_it_is_asked_for_and_afterwards_the_same(
     assert found == {key: v for key, v in whole.items() if not key[1].startswith("control")}
 
     assert indelible(folder, "load").code == 0
-    notes = rows(folder, asked.id, "select value from tags where key = 'mlflow.note.content'")
-    words = command_of(notes[0][0])
+    commands = rows(folder, asked.id, "select value from tags where key = 'command'")
+    words = commands[0][0].split()
     assert words[words.index("--factors") + 1] == "relearning"
     assert words.count("--factors") == 1
     known = indelible(folder, "sql", "from samples", "--format", "json")

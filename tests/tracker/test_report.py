@@ -19,7 +19,7 @@ from unlearning.errors import UserError
 def test_figures_prints_its_folder(done: Done, indelible: Indelible, tmp_path: Path) -> None:
     for name in ("factor-gone.png", "mine.png"):
         (tmp_path / name).touch()
-    answer = indelible(done.folder, "figures", "--format", "svg", "--output", tmp_path)
+    answer = indelible(done.folder, "figures", "--all", "--format", "svg", "--output", tmp_path)
     assert answer.code == 0
     assert answer.out == f"{tmp_path}\n"
     paths = list(tmp_path.glob("*.svg"))
@@ -127,7 +127,7 @@ def test_where_an_image_cannot_be_shown_its_path_is_said(done: Done, indelible: 
     (sample, *_) = json.loads(indelible(done.folder, "rank", "--format", "json").out)
     answer = indelible(done.folder, "sample", sample["sample_id"])
     assert answer.code == 0
-    path = Path(answer.err.partition("its image: ")[2].strip())
+    path = Path(answer.err.partition("its image: ")[2].splitlines()[0])
     image = np.asarray(Image.open(path))
     digits = datasets.load("digits")
     (position,) = digits.train.positions([sample["sample_id"]])

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests import servers
 from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
+from tests.tracker.models import logits, models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 
@@ -36,6 +38,8 @@ def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str
     """Train, predict, sweep twice, load twice, grade, restore; GT by algorithm and sample."""
     to = ("--tracking-uri", uri)
     assert indelible(folder, *to, "train", "--epochs", 3).code == 0
+    (model,) = models(folder, uri)
+    assert logits(uri, model, torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     assert indelible(folder, *to, "predict", *MEMBERS).code == 0
     first = indelible(folder, *to, *SWEEP)
     assert first.code == 0, first.err
@@ -44,7 +48,7 @@ def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str
     assert "found" in again.err
     assert "runs read" in indelible(folder, *to, "load").err
     assert "nothing new" in indelible(folder, *to, "load").err
-    rows = json.loads(indelible(folder, *to, "sql", "from outcomes", "--format", "json").out)
+    rows = json.loads(indelible(folder, *to, "sql", "from attempts", "--format", "json").out)
     assert len(rows) == 8
     curves = json.loads(indelible(folder, *to, "sql", "from histories", "--format", "json").out)
     assert len(curves) == sum((row["steps"] or 0) + 1 for row in rows)
@@ -125,7 +129,7 @@ class Served:
         request = urllib.request.Request(f"{self.address}/{path}", content, dict(headers or {}))
         request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

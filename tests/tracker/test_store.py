@@ -119,7 +119,7 @@ def test_a_child_run_has_every_factor_and_the_histories(
         known = {c.metric for c in factors.columns() if c.name not in NOTHING_TRAINED_FOR}
         algorithm = run.data.params["algorithm"]
         own = {f"{algorithm}/{name}" for name in algorithms.get(algorithm).logged}
-        assert set(run.data.metrics) == known | own | {"forget_prob", "forget_loss"}
+        assert set(run.data.metrics) == known | own | {"forget_prob", "forget_loss", "points_lost"}
         steps = run.data.metrics["cost/steps"]
         prob = client.get_metric_history(run.info.run_id, "forget_prob")
         loss = client.get_metric_history(run.info.run_id, "forget_loss")

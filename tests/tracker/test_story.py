@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from torch import nn
 from tests.tracker.conftest import Answer, Indelible
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-TRAINED, TESTED, REQUESTS = 1000, 400, 20
+TRAINED, TESTED, REQUESTS, WRONG = 1000, 400, 20, 5
 NETWORK = """
 from torch import nn
 
@@ -45,6 +46,16 @@ def write_images(folder: Path) -> None:
         where.mkdir(parents=True, exist_ok=True)
         pixels = (data.images[number] * 255 / 16).round().astype(np.uint8)
         Image.fromarray(pixels).save(where / f"scan-{number:04d}.png")
+
+
+def trained_on(folder: Path) -> list[Path]:
+    return sorted((folder / "scans" / "train").rglob("*.png"))
+
+
+def mislabel(file: Path, chance: random.Random) -> Path:
+    """Move an image into the folder of another class."""
+    other = chance.choice([name for name in NAMES if name != file.parent.name])
+    return file.rename(file.parent.parent / other / file.name)
 
 
 def read(path: Path) -> torch.Tensor:
@@ -91,41 +102,55 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
     network: ModuleType, tmp_path: Path, indelible: Indelible
 ) -> None:
     torch.manual_seed(0)
+    chance = random.Random(0)
     write_images(tmp_path / "scans")
+    mislabelled = [mislabel(file, chance) for file in chance.sample(trained_on(tmp_path), 40)]
     images, labels, files = loaded(tmp_path / "scans" / "train")
     test_images, test_labels, _ = loaded(tmp_path / "scans" / "test")
     own = network.build((1, 8, 8), 10)
     fitted(own, images, labels)
     torch.save(own.state_dict(), "weights.pt")
-    asked = random.Random(0).sample(files, REQUESTS)
+    asked = chance.sample(sorted({*files} - {*mislabelled}), REQUESTS - WRONG)
+    asked += mislabelled[:WRONG]
     lines = [
         file.name if k % 2 else f"{file.parent.name}/{file.name}" for k, file in enumerate(asked)
     ]
+    lines += [asked[3].name, "scan-9999.png"]
     (tmp_path / "requests.txt").write_text("# by mail\r\n" + "\r\n".join(lines), "utf-8-sig")
 
     def call(*words: object) -> Answer:
-        answer = indelible(tmp_path / "store", *words)
-        assert answer.code == 0, answer.err
-        return answer
+        return indelible(tmp_path / "store", *words)
 
     own_model = ("--arch", "module:handmade:build", "--from-weights", "weights.pt")
-    call("train", "--dataset", f"folder:{tmp_path / 'scans'}", *own_model)
-    algorithms = ("--algorithm", "neggrad", "--algorithm", "ga")
-    few = ("--samples", 8, "--trials", 6)
-    call("tune", *algorithms, *few, "--leave-out-samples", "requests.txt", "--output", "tuned.toml")
-    chosen = (*algorithms, "--preset", "tuned.toml", "--requests", "requests.txt")
-    advised = call("advise", *chosen, "--tries", 1, "--format", "csv").out
-    paths = {row["sample_path"] for row in csv.DictReader(advised.splitlines())}
-    assert {path.rpartition("/")[2] for path in paths} == {file.name for file in asked}
-    told = call("unlearn", *chosen[2:], "--output", "forgotten", "--format", "csv")
+    recipe = ("--epochs", 15, "--references", 32)
+    made = call("train", "--dataset", f"folder:{tmp_path / 'scans'}", *own_model, *recipe)
+    assert made.code == 0, made.err
+    unlearn = ("unlearn", "--requests", "requests.txt", "--output", "forgotten", "--format", "csv")
+    refused = call(*unlearn)
+    assert (refused.code, refused.out) == (2, "")
+    assert "names no training sample: 'scan-9999.png'" in refused.err
+    assert not Path("forgotten").exists()
+    (tmp_path / "requests.txt").write_text("\n".join(lines[:-1]), "utf-8")
+    told = call(*unlearn)
+    assert told.code == 0, told.err
+    assert "21 requests for 20 samples" in told.err
     rows = {row["sample_path"]: row for row in csv.DictReader(told.out.splitlines())}
-    assert len(rows) == REQUESTS
+    assert {path.rpartition("/")[2] for path in rows} == {file.name for file in asked}
+    assert {row["ended"] for row in rows.values()} <= {"forgotten", "never_seen"}
 
     final = network.build((1, 8, 8), 10)
     final.load_state_dict(torch.load("forgotten/unlearned.pt", weights_only=True))
-    is_right = dict(zip(files, right(final, images, labels).tolist(), strict=True))
-    for path, row in rows.items():
-        assert (row["is_wrong_now"] == "True") is not is_right[tmp_path / "scans" / path]
-    assert sum(row["is_wrong_now"] == "True" for row in rows.values()) > REQUESTS / 2
     before, now = (right(each, test_images, test_labels).double().mean() for each in (own, final))
-    assert f"test accuracy: {before:.4g} before, {now:.4g} now" in told.err
+    record = json.loads(Path("forgotten/record.json").read_text("utf-8"))
+    assert record["is_done"]
+    assert record["metrics"]["before/test_accuracy"] == pytest.approx(float(before), abs=1e-12)
+    assert record["metrics"]["points_lost"] == pytest.approx(100 * float(before - now))
+    assert record["metrics"]["points_lost"] <= 1
+    with torch.no_grad():
+        said = final(images).softmax(dim=1)
+    place = {str(file.relative_to(tmp_path / "scans")): k for k, file in enumerate(files)}
+    for row in record["requests"]:
+        k = place[row["sample_path"]]
+        assert row["forget_prob"] == pytest.approx(float(said[k, labels[k]]), abs=1e-5)
+    page = Path("forgotten/record.html").read_text("utf-8")
+    assert all(file.name in page for file in asked)

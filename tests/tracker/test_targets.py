@@ -85,9 +85,10 @@ def test_the_table_says_which_end_is_hard(store: Path, indelible: Indelible) -> 
 def test_mistakes_with_targets_are_one_line(store: Path, indelible: Indelible) -> None:
     for words, said in (
         (("--target", "z", "--lambda", "one"), "--lambda has no effect with --target z"),
-        (("--target", "auc"), "points_lost"),
+        (("--target", "loss"), "points_lost"),
         (("--target", "relearn_steps"), "no attempt that is asked about has relearn_steps: see"),
+        (("--target", "auc"), "no attempt that is asked about has auc: see 'indelible audit'"),
     ):
         refused(indelible(store, "correlate", *words), said)
-    with pytest.raises(library.UserError, match="the target is 'auc': choose gt, z"):
-        library.open(store).find_sweep().correlations(target="auc")  # type: ignore[arg-type]
+    with pytest.raises(library.UserError, match="the target is 'loss': choose gt, z"):
+        library.open(store).find_sweep().correlations(target="loss")  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,7 @@ from mlflow.entities import Run
 
 import indelible as product
 from analysis.warehouse import open_warehouse
+from analysis.words import points
 from tests.analysis.test_report import Page, members_of, page_of
 from tests.analysis.warehouses import Members, member, records, sweep_of, warehouse_of
 from tests.tracker.conftest import Indelible
@@ -208,17 +210,49 @@ def test_the_first_screen_says_whether_they_were_forgotten(
         for words, many in said.items():
             share = f"{100 * many / len(verdicts):.1f}".removesuffix(".0")
             assert f" {words} {share}%" in texts[sweep]
-        assert f"% of {len(verdicts)} attempts: there the network" in texts[sweep]
+        assert f"% of {len(verdicts)} attempts the network was" in texts[sweep]
     assert "prediction of the sample flips , or when" in texts[FLIP]
     assert "had it never seen the sample: at the reference , or when" in texts[REFERENCE]
     assert "at the reference, network in order" in texts[REFERENCE]
     assert "flipped" not in texts[REFERENCE]
 
 
+def test_what_was_attempted_both_ways_stands_side_by_side(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    attempts: dict[str, dict[int, Run]],
+    before: float,
+) -> None:
+    judged = [s for s in SAMPLES if all(verdict(attempts[end][s]) for end in attempts)]
+    forgotten, mean, worst = {}, {}, {}
+    for end, children in attempts.items():
+        verdicts = [verdict(children[sample]) for sample in judged]
+        costs = [lost(children[sample], before) or 0.0 for sample in judged]
+        forgotten[end] = verdicts.count("forgotten") / len(judged)
+        mean[end], worst[end] = fmean(costs), max(costs)
+    for own, other in ((FLIP, REFERENCE), (REFERENCE, FLIP)):
+        path = indelible(store, "report", "--sweep", own, "--output", tmp_path / own).id
+        found = Page(Path(path).read_text("utf-8"))
+        with open_warehouse(store / "analysis.duckdb") as warehouse:
+            (sweep,) = (r for r in warehouse.report("sweeps").records() if r["name"] == own)
+            (row,) = warehouse.report("stops", sweep=sweep["sweep_id"]).records()
+        assert (row["algorithm"], row["samples"]) == ("ga", len(judged))
+        for start, end in (("", own), ("other_", other)):
+            assert row[f"{start}forgotten"] == pytest.approx(forgotten[end])
+            assert row[f"{start}mean_points_lost"] == pytest.approx(mean[end])
+            assert row[f"{start}worst_points_lost"] == pytest.approx(worst[end])
+        instead = f"for {points(mean[other])} points of test accuracy instead of "
+        assert f"{instead}{points(mean[own])}." in found.text
+        cells = [f"{points(x)} {points(y)}" for x, y in ((mean[e], worst[e]) for e in attempts)]
+        assert all(cell in found.text for cell in cells)
+
+
 def test_the_page_says_nothing_of_it_without_reference_models(tmp_path: Path) -> None:
     text = page_of(tmp_path, members_of("ga")).text
-    assert "Were they forgotten?" not in text
-    assert "over-forgotten" not in text
+    assert text.count("Were they forgotten?") == 1  # a section, and nothing on the first screen
+    assert "That takes networks that never saw the samples" in text
+    assert "until the reference" not in text
 
 
 def test_the_page_names_ends_at_the_reference(store: Path, indelible: Indelible) -> None:
@@ -231,8 +265,8 @@ def test_the_page_names_ends_at_the_reference(store: Path, indelible: Indelible)
             f"(sweep_id, sweep, dataset, arch, base_run_id) where sweep = '{REFERENCE}' group by 1"
         ).rows
     assert counts == dict(rows)
-    assert "ended where the network would stand, had it never seen the sample." in found.text
-    assert "had nothing to do: the network stood there before the first step." in found.text
+    assert "ended where the network would stand, had it never seen the sample;" in found.text
+    assert re.search(r"; with ga [\d.]+% had nothing to do", found.text)
     assert "No attempt that ended there cost more than 5 points" in found.text
 
 
@@ -298,7 +332,7 @@ def records_with_accuracy(folder: Path, members: Members, query: str) -> Members
 
 def test_what_has_no_gt_at_the_reference_has_none_in_sql(tmp_path: Path) -> None:
     members = [member(0, 0.2, 0.9, "at_reference"), member(1, math.nan, 0.9, "nothing_to_forget")]
-    rows = records(tmp_path, members, "select status, gt is null as without from outcomes")
+    rows = records(tmp_path, members, "select status, gt is null as without from attempts")
     assert {row["status"]: row["without"] for row in rows} == {
         "at_reference": False,
         "nothing_to_forget": True,

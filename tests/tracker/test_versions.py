@@ -63,8 +63,8 @@ def test_a_sweep_and_its_members_say_their_version_and_precision(
         for each in (run, *members):
             said = each.data.params
             assert (said["engine_version"], said["precision"]) == (str(VERSION), precision)
-        note = members[0].data.tags["mlflow.note.content"]
-        assert [o for o in asked if o and " ".join(o) in note] == ([options] if options else [])
+        command = members[0].data.tags["command"]
+        assert [o for o in asked if o and " ".join(o) in command] == ([options] if options else [])
     for sweep_id, options in zip(ids, asked, strict=True):
         assert indelible(store, *SWEEP, *options).id == sweep_id
     assert len(list(opened.finished_runs(Kind.MEMBER))) == 16

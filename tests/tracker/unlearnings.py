@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,16 @@ from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
 from tracker.cli import run as call
-from tracker.studies.unlearn import _Unlearning
+from tracker.studies.unlearn import _Trial
 
 RELATIONS = ("unlearnings", "unlearning_steps", "unlearning_requests", "trials")
 
 EVIDENCE = [f"{what}_accuracy" for what in ("test", "remaining", "requests")]
 EVIDENCE += ["requests_loss", "classes_loss", "called_unseen"]
 WHEN = ("before", "after")
-ENDS = ("forgotten", "misclassified", "remembered", "already_wrong", "never_seen")
+ENDS = ("forgotten", "over_forgotten", "misclassified", "remembered", "already_wrong", "never_seen")
+
+STANDING = ("z", "z_error", "z_limit", "z_untouched", "z_retrained")
 
 Values = dict[str, Any]
 
@@ -40,7 +43,7 @@ class PowerCut(BaseException):
 
 def stop_after_a_step(folder: Path, *words: object) -> None:
     """Call a command that stops when it is about to take its second step."""
-    real = _Unlearning._take
+    real = _Trial._take
 
     def take(course: Any, round_: int, place: int) -> None:
         if course.taken:
@@ -48,14 +51,15 @@ def stop_after_a_step(folder: Path, *words: object) -> None:
         real(course, round_, place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Unlearning, "_take", take)
+        patch.setattr(_Trial, "_take", take)
         with pytest.raises(PowerCut):
             indelibly(folder, *words)
 
 
 def unlearn(ids: Iterable[int], out: Path, algorithm: str = "ga") -> tuple[object, ...]:
     samples = [word for sample in ids for word in ("--sample", sample)]
-    return ("unlearn", "--algorithm", algorithm, *samples, "--output", out)
+    how = ("--until", "flip", "--max-loss", 100)
+    return ("unlearn", "--algorithm", algorithm, *samples, "--output", out, *how)
 
 
 def relations(path: Path) -> dict[str, list[Values]]:
@@ -106,7 +110,8 @@ def unlearnings_of(client: Client) -> list[Values]:
     (base,) = client.of("base_model")
     for run in client.of("unlearning"):
         params, tags, said = run.data.params, run.data.tags, run.data.metrics
-        name = params["algorithm"]
+        kept = json.loads(tags["kept"]) if "kept" in tags else None
+        name = kept["algorithm"] if kept else params["algorithm"]
         both = {f"{what}_{when}": said.get(f"{when}/{what}") for what in EVIDENCE for when in WHEN}
         rows.append(
             {
@@ -120,7 +125,9 @@ def unlearnings_of(client: Client) -> list[Values]:
                 "arch": params["arch"],
                 "algorithm": name,
                 "provider": None,
-                "settings": {
+                "settings": {n: str(value) for n, value in kept["settings"].items()}
+                if kept
+                else {
                     key.removeprefix(f"{name}."): value
                     for key, value in params.items()
                     if key.startswith(f"{name}.")
@@ -129,6 +136,8 @@ def unlearnings_of(client: Client) -> list[Values]:
                 "engine_version": int(params["engine_version"]),
                 "precision": params["precision"],
                 "seed": int(params["seed"]),
+                "until": params.get("until", "flip"),
+                "is_done": said["is_done"] == 1 if "is_done" in said else None,
                 "request_order": params["order"],
                 "max_rounds": int(params["rounds"]),
                 "requests": int(params["samples"]),
@@ -137,10 +146,9 @@ def unlearnings_of(client: Client) -> list[Values]:
                 "total_steps": whole(said.get("steps")),
                 "test_points_lost": said.get("points_lost"),
                 **both,
-                "reference_test_accuracy": said.get("reference_test_accuracy"),
-                "reference_requests_accuracy": said.get("reference_requests_accuracy"),
-                "reference_gap_before": said.get("untouched_gap"),
-                "reference_gap_after": said.get("unlearning_gap"),
+                "retrained_test_accuracy": said.get("retrained/test_accuracy"),
+                "retrained_requests_accuracy": said.get("retrained/requests_accuracy"),
+                "retrain_s": said.get("retrain_seconds"),
                 "registered_as": client.names(run),
                 "unlearning_started_at": at(run.info.start_time),
                 "unlearning_s": seconds(client.children("unlearning_step", run.info.run_id)),
@@ -154,7 +162,8 @@ def steps_of(client: Client) -> list[Values]:
     rows = []
     for parent in client.of("unlearning"):
         own = client.children("unlearning_step", parent.info.run_id)
-        own.sort(key=lambda run: [int(run.data.params[name]) for name in ("round", "place")])
+        order = ("trial", "round", "place")
+        own.sort(key=lambda run: [int(run.data.params[name]) for name in order])
         for number, run in enumerate(own, start=1):
             params, tags, said = run.data.params, run.data.tags, run.data.metrics
             sample = tags.get("sample_id")
@@ -163,6 +172,8 @@ def steps_of(client: Client) -> list[Values]:
                     "unlearning_id": parent.info.run_id,
                     "run_id": run.info.run_id,
                     "step_number": number,
+                    "trial": int(params["trial"]),
+                    "algorithm": params["algorithm"],
                     "round": int(params["round"]),
                     "request_place": int(params["place"]),
                     "step_requests": int(params["samples"]),
@@ -196,6 +207,7 @@ def requests_of(client: Client) -> list[Values]:
             "request_steps": int(row["steps"]),
             "request_points_lost": float(row["points_lost"]) if row["points_lost"] else None,
             "final_forget_prob": float(row["forget_prob"]),
+            **{n: float(row[n]) if row[n] else None for n in STANDING},
         }
         for run in client.of("unlearning")
         if run.info.status == "FINISHED"
@@ -238,6 +250,7 @@ def trials_of(client: Client) -> list[Values]:
                     "base_run_id": tuning.data.params["base_run_id"],
                     "dataset": tuning.data.params["dataset"],
                     "arch": tuning.data.params["arch"],
+                    "until": tuning.data.params.get("until", "flip"),
                     "algorithm": params["algorithm"],
                     "provider": None,
                     "settings": {n: v for n, v in params.items() if n not in no_settings},

@@ -91,8 +91,9 @@ def test_divergence(temperature: float) -> None:
 
 def test_losses_of_algorithms_are_wide(base: BaseModel) -> None:
     image, label, logits = base.train_inputs[0], base.train_labels[0], base.train_logits[0]
-    uniform = torch.tensor(0.5)
-    forget = Forget(image, label, logits, torch.tensor(0), uniform, base.held_out_prob[label])
+    uniform, target = torch.tensor(0.5), torch.tensor(-2.0, dtype=torch.float64)
+    held_out_prob = base.held_out_prob[label]
+    forget = Forget(image, label, logits, torch.tensor(0), uniform, held_out_prob, target)
     retain = Retain(
         base.train_inputs[None, :4], base.train_labels[None, :4], base.train_logits[None, :4]
     )

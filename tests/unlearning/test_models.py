@@ -14,21 +14,12 @@ from unlearning import algorithms, models
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
 from unlearning.engine import unlearn
-from unlearning.errors import UserError
 from unlearning.execution import Execution
 
 CPU = torch.device("cpu")
 OWN = """
 import torch
 from torch import nn
-
-class Recurrent(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.rows, self.last = nn.LSTM(8, 8, batch_first=True), nn.Linear(8, classes)
-
-    def forward(self, images):
-        return self.last(self.rows(images[:, 0])[0][:, -1])
 
 class Lazy(nn.Module):
     def __init__(self, shape, classes):
@@ -56,11 +47,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "brought_nets", raising=False)
     return "module:brought_nets"
-
-
-def test_a_network_that_two_members_cannot_step_is_refused(own: str, digits: Dataset) -> None:
-    with pytest.raises(UserError, match=r"has no gradients under torch\.func, as nn\.LSTM"):
-        models.build(f"{own}:Recurrent", digits)
 
 
 def test_lazy_layers_begin_as_the_seed_says(own: str, digits: Dataset) -> None:

@@ -21,6 +21,7 @@ from unlearning.base_model import BaseModel, Origin, Params
 from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.errors import Stopped, UserError
+from unlearning.losses import log_odds
 from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 from unlearning.sampling import forget_samples, shuffled
@@ -79,7 +80,9 @@ def test_a_set_of_one_is_a_member_of_the_engine(exact: BaseModel, right: Tensor,
     torch.testing.assert_close(same.forget_prob, one.forget_prob, equal_nan=True)
 
 
-def tasks_of(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> list[Task]:
+def tasks_of(
+    base: BaseModel, algorithm: Algorithm, positions: Tensor, target: Tensor | None
+) -> list[Task]:
     """The samples with the engine's draws: wrong labels, and retain batches of the rest."""
     settings = algorithm.settings()
     stays = torch.ones(len(base.train_labels), dtype=torch.bool)
@@ -96,7 +99,8 @@ def tasks_of(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> list[T
 
     forget = forget_samples(base, positions, SEED)
     offsets = 1 + (forget.uniform * (base.train_logits.shape[1] - 1)).long()
-    targets = (forget.label + offsets) % base.train_logits.shape[1]
+    wrong = (forget.label + offsets) % base.train_logits.shape[1]
+    ends = [None] * len(positions) if target is None else target.tolist()
     return [
         Task(
             base.network,
@@ -105,30 +109,43 @@ def tasks_of(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> list[T
             retain,
             train=rest,
             head=f"{base.head_name}.",
-            relabel_target=int(target),
+            relabel_target=int(other),
+            target=end,
         )
-        for image, label, target in zip(forget.image, forget.label, targets, strict=True)
+        for image, label, other, end in zip(forget.image, forget.label, wrong, ends, strict=True)
     ]
 
 
+# Log-odds below the base model's at which a set ends: at the flip, and where it may be before it.
+BELOW = [None, torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)]
+
+
+@pytest.mark.parametrize("below", BELOW, ids=["flip", "targets"])
 @pytest.mark.parametrize("name", sorted({*ABLE} - {"retrain"}))
 def test_at_once_equals_a_plain_loop_over_the_samples(
-    exact: BaseModel, right: Tensor, name: str
+    exact: BaseModel, right: Tensor, name: str, below: Tensor | None
 ) -> None:
     algorithm, positions = made(name), right[[1, 4, 9]]
-    found = unlearn_at_once(exact, exact.state, algorithm, positions, positions, SEED)
+    labels = exact.train_labels[positions]
+    target = None if below is None else log_odds(exact.train_logits[positions], labels) - below
+    found = unlearn_at_once(
+        exact, exact.state, algorithm, positions, positions, SEED, target=target
+    )
     settings: dict[str, Any] = algorithm.settings()
     for other in ("batch_norm", "retain_batch"):
         settings.pop(other, None)
-    model, steps = sets.unlearn(name, tasks_of(exact, algorithm, positions), settings)
+    model, steps = sets.unlearn(name, tasks_of(exact, algorithm, positions, target), settings)
     assert int(found.steps) == steps
     assert_same_weights(state_after(exact, found.state_of(0)), dict(model.named_parameters()), 1e-7)
     with torch.no_grad():
         logits = model(exact.train_inputs[positions])
-    prob = logits.softmax(1)[torch.arange(3), exact.train_labels[positions]]
+    prob = logits.softmax(1)[torch.arange(3), labels]
     torch.testing.assert_close(found.forget_prob[0, steps], prob.mean(), rtol=1e-6, atol=1e-9)
-    flipped = bool((logits.argmax(1) != exact.train_labels[positions]).all())
-    assert (found.status == [Status.FLIPPED]) == flipped
+    if target is None:
+        arrived, status = logits.argmax(1) != labels, Status.FLIPPED
+    else:
+        arrived, status = log_odds(logits, labels) <= target + 0.25, Status.AT_REFERENCE
+    assert (found.status == [status]) == bool(arrived.all())
 
 
 def test_retraining_without_several_equals_a_plain_loop(exact: BaseModel, right: Tensor) -> None:
@@ -208,6 +225,39 @@ def test_a_step_of_gradient_ascent_on_two_pixels_by_hand() -> None:
     difference = 1 + 2 * move
     mean = (sigmoid(difference) + sigmoid(difference / 2)) / 2
     assert found.forget_prob[0, 1].item() == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize(("above", "steps"), [(0.26, 2), (0.24, 1)])
+def test_a_set_ends_near_its_targets_by_hand(above: float, steps: int) -> None:
+    """phi of pixels 1 and 1/2 are d and d / 2, with d = 1 at first; d falls by twice the move.
+
+    The first pixel is far below its target after a step. The set ends where the second one is less
+    than a quarter above its own, at the end of the whole step.
+    """
+    base, both = pixel_base(4, 2, 4), torch.tensor([0, 1])
+    d = [1.0]
+    for _ in range(2):
+        climbed = (1 - sigmoid(d[-1])) + 0.5 * (1 - sigmoid(d[-1] / 2))
+        d.append(d[-1] - climbed)
+    target = torch.tensor([0.9, d[1] / 2 - above], dtype=torch.float64)
+    ga = made("ga", optimizer="sgd", lr=1.0, max_steps=5)
+    found = unlearn_at_once(base, base.state, ga, both, both, SEED, target=target)
+    (weight,) = found.params.values()
+    assert (found.status, int(found.steps)) == ([Status.AT_REFERENCE], steps)
+    assert (weight[0, 0] - weight[0, 1]).item() == pytest.approx(d[steps], rel=1e-12)
+
+
+def test_the_next_one_ends_on_its_target(exact: BaseModel, right: Tensor) -> None:
+    """As in the engine: the target is its sample's alone, and the last step is shortened."""
+    requests = right[:2]
+    label = exact.train_labels[requests[:1]]
+    target = log_odds(exact.train_logits[requests[:1]], label) - 0.5
+    found = unlearn_next(
+        exact, exact.state, made("matching"), int(requests[0]), requests, SEED, target=target
+    )
+    p = found.forget_prob[0, int(found.steps)]
+    assert found.status == [Status.AT_REFERENCE]
+    assert torch.logit(p).item() == pytest.approx(target.item(), abs=0.01)
 
 
 def test_what_cannot_be_done_is_said(exact: BaseModel, right: Tensor) -> None:

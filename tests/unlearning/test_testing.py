@@ -136,7 +136,10 @@ class Noisy(nn.Linear):
     ("network", "said"),
     [
         (lambda: "none", "gives a str, not a network"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), "gives the logits of 10 classes"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
+            "must give the logits of 10 classes",
+        ),
         (lambda: Noisy(64, 10), "depend on others beside it"),
     ],
 )

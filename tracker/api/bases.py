@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tracker.base import base_models, given, training
+from tracker.base import base_models, given, logged_models, training
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import LEARNING, LEFT_OUT, REFERENCES
 from tracker.base.workers import pick_device
@@ -88,6 +88,7 @@ class Bases:
         base = BaseModel(copy.deepcopy(own), dataset, pick_device(device))
         source = source or given.keep(dataset, self.folder)
         run_id = training.import_network(store, base, arch, source)
+        logged_models.keep(store, run_id, arch, dataset)
         training.say_chance(dataset, base_models.accuracies(base), self.say)
         if not given.is_named(arch):
             self._networks[run_id] = own

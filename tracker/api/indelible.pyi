@@ -46,11 +46,11 @@ class Store:
         settings: Mapping[str, Mapping[str, object]] | Iterable[str] = (),
         seed: int = 0,
         preset: str | os.PathLike[str] | None = None,
+        until: Literal["flip", "reference"] = "flip",
         sample_ids: Iterable[int] | str | os.PathLike[str] | None = None,
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         max_loss: float = 5.0,
-        tries: int = 2,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
         workers: int | None = None,
@@ -61,31 +61,32 @@ class Store:
     ) -> Table:
         """Say with which algorithm to unlearn each sample, and what that costs.
 
-        All algorithms are predicted for all samples first (see 'indelible predict'). Then those
-        that look best are tried on each sample, and the next best while none has flipped it for
-        the points of test accuracy that it may cost, or less. The best is the one that loses
-        the fewest points. Attempts are child runs of sweeps, as those of 'indelible sweep', and
-        found again.
+        All algorithms are tried on all samples, in a sweep that is never the latest: name it to
+        look at it. Of those that flip a sample, or bring it to the reference, the best is the
+        one that loses the fewest points of test accuracy. Attempts that any sweep has made are
+        found.
 
-        Where no algorithm is named all are considered of which the index knows something. What
-        nothing flips within the limit is named, with what training a model without it takes.
+        Where no algorithm is named all are tried of which 'indelible predict' knows something,
+        and until the reference also matching. What none unlearns within the limit is named.
 
         Args:
             model: Base model: its name, id, or the beginning of its id.
             algorithms: Algorithm, once for each: boundary_shrink, ft, ft_l1, ga, influence,
-                neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
+                matching, neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
                 module:package.module:Class.
             settings: Change a hyper-parameter, e.g. neggrad.lr=1e-3.
             seed: Random seed of drawing and unlearning.
             preset: Hyper-parameters: digits or paper, or a file that 'indelible tune' wrote.
                 Default: the one for data set and architecture, or what flips most in a trial.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             sample_ids: The samples with these ids, or a file with them.
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
-            tries: Algorithms that are tried on each sample in any case.
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -169,11 +170,12 @@ class Store:
         output: str | os.PathLike[str] | None = None,
         log: bool = False,
         kind: Literal["png", "pdf", "svg"] = "png",
+        every: bool = False,
     ) -> list[Path]:
         """Write the figures of a sweep and print their folder.
 
-        A file each: the correlations, each factor against GT (ground-truth difficulty score),
-        and the easiest and hardest samples.
+        A file each, the dozen that a paper needs: the correlations, what was known beforehand,
+        the probability by step, samples and factors as wholes, and the strongest factors.
 
         Args:
             max_loss: A flip that costs more percentage points of test accuracy counts as
@@ -183,6 +185,7 @@ class Store:
             output: Folder to write into. Default: 'report' or 'figures' in the store's folder.
             log: Also put it into MLflow, with the sweep.
             kind: What kind of files.
+            every: Also each factor against GT (ground-truth difficulty score), and its samples.
 
         Returns:
             The paths of the files.
@@ -362,11 +365,11 @@ class Store:
         settings: Mapping[str, Mapping[str, object]] | Iterable[str] = (),
         seed: int = 0,
         preset: str | os.PathLike[str] | None = None,
+        until: Literal["flip", "reference"] = "flip",
         sample_ids: Iterable[int] | str | os.PathLike[str] | None = None,
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
-        until: Literal["flip", "reference"] = "flip",
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
         workers: int | None = None,
@@ -395,21 +398,21 @@ class Store:
         Args:
             model: Base model: its name, id, or the beginning of its id.
             algorithms: Algorithm, once for each: boundary_shrink, ft, ft_l1, ga, influence,
-                neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
+                matching, neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
                 module:package.module:Class.
             settings: Change a hyper-parameter, e.g. neggrad.lr=1e-3.
             seed: Random seed of drawing and unlearning.
             preset: Hyper-parameters: digits or paper, or a file that 'indelible tune' wrote.
                 Default: the one for data set and architecture, or what flips most in a trial.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             sample_ids: The samples with these ids, or a file with them.
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
-            until: What ends an attempt: the prediction flips, as in the paper; or the model
-                stands where it would, had it never seen the sample, which reference models tell
-                (train --references).
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -537,12 +540,13 @@ class Store:
         *,
         sweep: Sweep | str = "latest",
     ) -> Table:
-        """Show what is known of one training sample.
+        """Show one training sample: what became of it, and its factors.
 
-        Its difficulty percentile is the share of the sweep's samples that are easier, that of a
-        factor the share whose value is lower, ties counted half; on a terminal it is red where
-        the sample is at the hard end of the factor. Its image is written into the store's
-        folder. csv and json have a row an algorithm, with the factors as columns.
+        A table has the factors in which it stands out before unlearning. The percentile of a
+        factor is the share of the sweep's samples whose value is lower, ties counted half; on a
+        terminal it is red where the sample is at the hard end of the factor. Its image is
+        written into the store's folder. csv and json have a row an algorithm, with all factors
+        as columns.
 
         Args:
             sweep: The sweep to look at: its name, id, or the beginning of its id ('indelible
@@ -569,7 +573,7 @@ class Store:
             UserError: with DuckDB's reason, or where there is no store.
 
         Example:
-            >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
+            >>> store.sql("select sweep, algorithm, avg(steps) from attempts group by all").df()
         """
 
     def sweep(
@@ -579,11 +583,11 @@ class Store:
         settings: Mapping[str, Mapping[str, object]] | Iterable[str] = (),
         seed: int = 0,
         preset: str | os.PathLike[str] | None = None,
+        until: Literal["flip", "reference"] = "flip",
         sample_ids: Iterable[int] | str | os.PathLike[str] | None = None,
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
         samples: int | None = None,
         only_correct: bool = False,
-        until: Literal["flip", "reference"] = "flip",
         max_loss: float = 5.0,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
@@ -614,21 +618,21 @@ class Store:
         Args:
             model: Base model: its name, id, or the beginning of its id.
             algorithms: Algorithm, once for each: boundary_shrink, ft, ft_l1, ga, influence,
-                neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
+                matching, neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
                 module:package.module:Class.
             settings: Change a hyper-parameter, e.g. neggrad.lr=1e-3.
             seed: Random seed of drawing and unlearning.
             preset: Hyper-parameters: digits or paper, or a file that 'indelible tune' wrote.
                 Default: the one for data set and architecture, or what flips most in a trial.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             sample_ids: The samples with these ids, or a file with them.
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
             samples: How many samples, drawn by the seed; all training samples. Default: all.
             only_correct: Choose among the samples that the base model gets right: of no other
                 is any unlearned.
-            until: What ends an attempt: the prediction flips, as in the paper; or the model
-                stands where it would, had it never seen the sample, which reference models tell
-                (train --references).
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             precision: Precision of weights and inputs; a part of every member's key.
@@ -652,7 +656,7 @@ class Store:
             shard: Do only the K-th of N shares, to be merged later: see 'indelible merge'.
 
         Returns:
-            The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
+            The sweep, whose `attempts()`, `difficulty()` and `correlations()` say what it came to.
 
         Example:
             >>> sweep = store.sweep("ga", samples=20, settings={"ga": {"lr": 3e-4}})
@@ -682,6 +686,7 @@ class Store:
         dataset: str = "digits",
         *,
         arch: str | None = None,
+        arch_options: Iterable[str] = (),
         preset: str | None = None,
         epochs: int | None = None,
         lr: float | None = None,
@@ -715,8 +720,10 @@ class Store:
             dataset: cifar10, digits, fashion-mnist, mnist, svhn, folder:PATH with train/ and
                 test/, npz:PATH with arrays images and labels, or table:PATH, a Parquet or CSV
                 file.
-            arch: mlp, resnet18, resnet18-imagenet, small-cnn, or module:package.module:factory.
-                Default: small-cnn; mlp for a table.
+            arch: mlp, resnet18, resnet18-imagenet, small-cnn, a network of timm or torchvision
+                as timm:NAME or torchvision:NAME, or module:package.module:factory. Default:
+                small-cnn; mlp for a table.
+            arch_options: An argument of the network's constructor, such as patch_size=4.
             preset: How a preset trains on the data set, such as paper.
             epochs: Passes over the data. Default: 30.
             lr: First learning rate. Default: 0.002.
@@ -767,6 +774,7 @@ class Store:
         model: Model | str = "latest",
         settings: Mapping[str, Mapping[str, object]] | Iterable[str] = (),
         seed: int = 0,
+        until: Literal["flip", "reference"] = "flip",
         max_loss: float = 5.0,
         output: str | os.PathLike[str],
         samples: int | None = None,
@@ -785,7 +793,8 @@ class Store:
         least are taken; where none do, the ones that flip the most. The defaults and the
         presets are tried first, so that what is found is as good on these samples at least.
         Settings that flip under half of the first 5 samples are not tried on the others.
-        Settings that are given are not searched.
+        Settings that are given are not searched. Until the reference, a flip is that a sample
+        arrives there.
 
         Every trial is an MLflow run, a child of the tuning's. The same command called again
         goes on where it stopped, and writes the same file.
@@ -793,10 +802,13 @@ class Store:
         Args:
             model: Base model: its name, id, or the beginning of its id.
             algorithms: Algorithm, once for each: boundary_shrink, ft, ft_l1, ga, influence,
-                neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
+                matching, neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
                 module:package.module:Class.
             settings: Change a hyper-parameter, e.g. neggrad.lr=1e-3.
             seed: Random seed of drawing and unlearning.
+            until: What ends an attempt: the prediction flips, as in the paper; or the model
+                stands where it would, had it never seen the sample, which reference models tell
+                (train --references).
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             output: The preset to write.
@@ -830,25 +842,38 @@ class Store:
         preset: str | os.PathLike[str] | None = None,
         sample_ids: Iterable[int] | str | os.PathLike[str] | None = None,
         requests: Iterable[str | int | os.PathLike[str]] | str | os.PathLike[str] | None = None,
-        max_loss: float = 5.0,
         output: str | os.PathLike[str],
-        order: Literal["given", "easy", "hard", "together"] = "given",
+        until: Literal["reference", "flip"] = "reference",
+        max_loss: float = 1.0,
+        retrain: bool = False,
         precision: Literal["float32", "float64"] = "float32",
         device: str = "auto",
+        references: int = 32,
+        epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int | None = None,
+        optimizer: Literal["adam", "sgd"] | None = None,
+        order: Literal["given", "together"] | None = None,
         rounds: int = 3,
         register: str | None = None,
-        reference: bool = False,
     ) -> Unlearning:
-        """Unlearn several samples from one model, and write the model that has forgotten all.
+        """Make one model that has forgotten all requests, and write it with a record.
 
-        Each step begins with the weights that the last one left, and what it rehearses never
-        has any of the requests. The command called again goes on where it stopped, and if it
-        was done writes the same files again.
+        A request is forgotten where the model stands where models stand that never saw it, as
+        reference models tell; where there are none, 32 are trained first. Without an algorithm
+        the command chooses: matching brings all requests there at once, at three learning
+        rates, and the trial is kept that forgets all and loses the least. Where none does for
+        --max-loss points of test accuracy or less, a model is trained without the requests.
+
+        It ends with exit code 1 where requests are not forgotten, which are named, or more is
+        lost. The command called again goes on where it stopped, and if it was done writes the
+        same files again. With --model FOLDER, of an earlier one, it goes on from there.
 
         Args:
-            model: Base model: its name, id, or the beginning of its id.
+            model: Base model: its name, id, or the beginning of its id; or the folder or the
+                run id of an earlier unlearning, to go on from it.
             algorithms: Algorithm, once for each: boundary_shrink, ft, ft_l1, ga, influence,
-                neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
+                matching, neggrad, random_label, retrain, salun, scrub, scrub_r, ssd, or
                 module:package.module:Class.
             settings: Change a hyper-parameter, e.g. neggrad.lr=1e-3.
             seed: Random seed of drawing and unlearning.
@@ -857,24 +882,29 @@ class Store:
             sample_ids: The samples with these ids, or a file with them.
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
-            max_loss: A flip that costs more percentage points of test accuracy counts as
-                damage.
-            output: Folder for the weights, the table and a note.
-            order: One after the other as given, or by the GT that 'indelible predict'
-                foretells; or all at once.
+            output: Folder for the weights, the table and the record.
+            until: When a request counts as forgotten: the model stands where models stand that
+                never saw it; or its prediction is another one than the label.
+            max_loss: Percentage points of test accuracy that it may cost.
+            retrain: In any case also train a model without the requests, to stand beside.
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
+            references: Reference models to train where there are none.
+            epochs: Recipe of an imported model: passes over the data.
+            lr: Recipe of an imported model: learning rate.
+            batch_size: Recipe of an imported model: samples a step.
+            optimizer: Recipe of an imported model.
+            order: One after the other as given, or all at once. Default: together where the
+                algorithm can, else given.
             rounds: Passes over the requests, at most: those still remembered are unlearned once
                 more.
             register: Also register it in MLflow as that model.
-            reference: Also train a model without the requests, and say how near the unlearned
-                one is.
 
         Returns:
             What became of each request, and the state dict that has forgotten them.
 
         Example:
-            >>> store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()
+            >>> store.unlearn(requests=[15, 126], output="forgotten").verdicts
         """
 
 def open(  # noqa: A001 - as `indelible.open`

@@ -1,4 +1,4 @@
-"""What commands do that keep a store: check it, merge others into it, let go of checkpoints."""
+"""What commands do that keep a store: merge others into it, let go of checkpoints."""
 
 from __future__ import annotations
 
@@ -6,32 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from tracker.api.place import Place
-from tracker.commands.keep import Check, Merge, Prune
-from tracker.reading import checking, listing, merging, pruning
-from tracker.reading.merging import CHILD, open_sources
-from tracker.store.database import check_pages
+from tracker.commands.keep import Merge, Prune
+from tracker.reading import listing, merging, pruning
 from tracker.sweep.retention import Retention
-from unlearning.errors import Failure
 
 Rows = list[dict[str, Any]]
-
-
-def check(place: Place, asked: Check) -> Rows:
-    """What is wrong with a store: a row each, with what would repair it."""
-    with place.reader() as reader:
-        try:
-            check_pages(place.address)
-        except Failure as damage:
-            row = {"audit": "database", "run_id": None, "name": None}
-            return [row | {"problem": str(damage), "repair": "none"}]
-        return checking.check(reader, place.folder).records()
 
 
 def merge(place: Place, asked: Merge) -> Rows:
     """Bring in what other stores have, after all of them were checked: a row a parent run."""
     with place.failing():
-        sources = open_sources(asked.stores, place.address, place.say)
-        size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
+        sources = merging.open_sources(asked.stores, place.address, place.say)
+        size = sum(len(source.ids(kind)) for source in sources for kind in merging.CHILD.values())
         with place.progress("checking", size) as advance:
             for source in sources:
                 source.check(advance)

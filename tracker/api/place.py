@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tracker.api.progress import Advance, progress
 from tracker.commands.ask import PORT
-from tracker.commands.make import advised
 from tracker.store.addresses import DATABASE, Address, without_credentials, without_password
 from tracker.store.database import ends
 from tracker.store.files import FOLDER
@@ -193,13 +192,9 @@ class Place:
         row, short = sweeps[sweep_id], shortest(sweeps)[sweep_id]
         names, samples = (row["algorithms"] or "").split(","), counted(row["samples"], "sample")
         tried = ", ".join(names) if len(names) <= FEW else f"{len(names)} algorithms"
-        others = f", the latest of {len(sweeps)}" if reference == LATEST and len(sweeps) > 1 else ""
+        many = sum(row["study"] is None for row in sweeps.values())
+        others = f", the latest of {many}" if reference == LATEST and many > 1 else ""
         self.say(f"sweep {row['name']} ({short}){others}: {tried} on {samples}")
         if row["finished"] < row["planned"]:
             self.say(f"{row['finished']} of {row['planned']} planned attempts are finished")
-        if (asked := advised(row["name"])) is not None:
-            self.say(
-                f"'indelible advise' made it, for each of {counted(asked, 'sample')} with what "
-                "looks best: a sweep of one algorithm on them ranks them"
-            )
         return sweep_id

@@ -25,6 +25,7 @@ from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities import Run
     from torch import nn
 
@@ -33,7 +34,7 @@ FOLDER = "mlruns"  # of a store, where nothing else is said
 NAME = "indelible"  # of the logger
 PathLike = str | os.PathLike[str]
 Population = Literal["all", "flipped", "not_flipped"]
-Target = Literal["gt", "z", "points_lost", "relearn_steps", "unlearning_gap"]
+Target = Literal["gt", "z", "points_lost", "relearn_steps", "unlearning_gap", "auc"]
 
 
 @dataclass(frozen=True)
@@ -169,18 +170,10 @@ class Sweep:
     name: str
     store: Store = field(repr=False, compare=False)
 
-    def outcomes(self) -> Table:
-        """The relation `outcomes` of this sweep: a row an attempt, with its status, steps and GT.
-
-        Example:
-            >>> sweep.outcomes().filter("algorithm = 'ga'").order("gt").df()
-        """
-        return self._relation("outcomes")
-
     def attempts(self) -> Table:
-        """The relation `attempts`: the outcomes with all else that is known of each.
+        """The relation `attempts` of this sweep: a row an attempt, with all that is known of it.
 
-        Among it are the files of samples, settings, and what the test set lost.
+        Status, steps, GT, difficulty, z, what the test set lost, and a column for each factor.
 
         Example:
             >>> sweep.attempts().filter("status = 'flipped' and not is_damaged").df()
@@ -193,7 +186,7 @@ class Sweep:
         Example:
             >>> sweep.difficulty().order("difficulty_rank").limit(5).df()
         """
-        return self._relation("difficulty")
+        return self._relation("internal.difficulty")
 
     def correlations(self, population: Population | None = "all", target: Target = "gt") -> Table:
         """The relation `correlations`: Spearman's rho of every factor with GT, or another target.
@@ -231,7 +224,7 @@ class Sweep:
         Example:
             >>> sweep.restore("salun", 42)
         """
-        rows = self.outcomes().project("algorithm, sample_id, run_id").fetchall()
+        rows = self.attempts().project("algorithm, sample_id, run_id").fetchall()
         for name, sample, run_id in rows:
             if (name, sample) == (algorithm, sample_id):
                 return self.store.restore(run_id)
@@ -247,16 +240,23 @@ class Unlearning:
     Attributes:
         run_id: of its MLflow run.
         name: of that run.
+        is_done: whether every request is forgotten, for what that may cost.
         metrics: what it came to, such as `points_lost`.
-        requests: a row a sample, what became of it.
-        state: the state dict of the model.
+        verdicts: a row a request, what became of it.
+        record: what was done, and what came out, as `record.json` has it.
     """
 
     run_id: str
     name: str
-    metrics: Mapping[str, float]
-    requests: Table = field(repr=False, compare=False)
-    state: Mapping[str, Any] = field(repr=False, compare=False)
+    is_done: bool
+    metrics: Mapping[str, float] = field(repr=False)
+    verdicts: pd.DataFrame = field(repr=False, compare=False)
+    record: Mapping[str, Any] = field(repr=False, compare=False)
+    _state: Mapping[str, Any] = field(repr=False, compare=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights of the model."""
+        return dict(self._state)
 
 
 def _rows(
@@ -282,9 +282,12 @@ def _swept(store: Store, command: make.Sweep, made: Iterable[Any]) -> Sweep:
 
 
 def _unlearned(store: Store, command: make.Unlearn, made: tuple[Any, str | None]) -> Unlearning:
+    import pandas as pd
+
     done, _ = made
-    requests = _rows(of=lambda rows: [vars(row) for row in rows])(store, command, done.rows)
-    return Unlearning(done.run_id, done.name, done.metrics, requests, done.state)
+    verdicts, is_done = pd.DataFrame([vars(row) for row in done.rows]), done.record["is_done"]
+    made_of = (done.run_id, done.name, is_done, done.metrics, verdicts, done.record)
+    return Unlearning(*made_of, done.state)
 
 
 class Store:
@@ -326,7 +329,7 @@ class Store:
     sweep = verb(
         make.Sweep,
         "Sweep",
-        "The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.",
+        "The sweep, whose `attempts()`, `difficulty()` and `correlations()` say what it came to.",
         "algorithms",
         gives=_swept,
         example='sweep = store.sweep("ga", samples=20, settings={"ga": {"lr": 3e-4}})',
@@ -336,7 +339,7 @@ class Store:
         "Table",
         "A row a sample, with the run that `restore` takes.",
         "algorithms",
-        gives=_rows(of=lambda made: made.rows),
+        gives=_rows(),
         example='store.advise(requests=["cat/1.png", 7], max_loss=1).df()',
     )
     audit = verb(
@@ -363,7 +366,7 @@ class Store:
         "What became of each request, and the state dict that has forgotten them.",
         "algorithms",
         gives=_unlearned,
-        example='store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()',
+        example='store.unlearn(requests=[15, 126], output="forgotten").verdicts',
     )
     measure = verb(
         make.Measure,
@@ -416,7 +419,7 @@ class Store:
             UserError: with DuckDB's reason, or where there is no store.
 
         Example:
-            >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
+            >>> store.sql("select sweep, algorithm, avg(steps) from attempts group by all").df()
         """
 
         with self._place.failing(), self._place.warehouse() as warehouse:

@@ -3,42 +3,70 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from mlflow.entities import Run
 
 from analysis.atomic import write_atomically
 from tracker.api.place import Place
-from tracker.api.verbs import base_run_of, computing, named, plans, requested_ids, sweep_run
+from tracker.api.verbs import (
+    base_run_of,
+    computing,
+    named,
+    plans,
+    refer,
+    requested_ids,
+    sweep_run,
+)
+from tracker.base import logged_models
 from tracker.base.base_models import BaseRun
 from tracker.base.references import making
 from tracker.base.workers import THREADS
 from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
-from tracker.store.records import MEASURED_AT, Finished, milliseconds
+from tracker.store.records import Finished
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
 from tracker.studies import audit as audits
-from tracker.studies.advise import Advice, predictable
+from tracker.studies.advise import ADVICE, usual
 from tracker.studies.advise import advise as advice_on
-from tracker.studies.evidence import GAP, reference
-from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
+from tracker.studies.handover import (
+    WEIGHTS,
+    as_safetensors,
+    hand_over,
+    record_in,
+    refuse_folder,
+)
 from tracker.studies.predict import only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
 from tracker.studies.predicted import Prediction
-from tracker.studies.requests import Order, Requests, in_order
+from tracker.studies.requests import (
+    USUAL,
+    Earlier,
+    Order,
+    Requests,
+    at_rates,
+    order_of,
+    retraining,
+)
 from tracker.studies.search import tasks
 from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml
 from tracker.studies.tune import tune as search
-from tracker.studies.unlearn import Forgotten, find, forget
+from tracker.studies.unlearn import Forgotten, find, forget, read, run_of
 from tracker.sweep.choosing import configure, draw_to_try
 from tracker.sweep.options import Options, Reporter
-from tracker.sweep.plan import Plan, load_plan
+from tracker.sweep.plan import FLIP, Plan, load_plan
 from tracker.sweep.sweep import run as run_plan
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
+from unlearning.algorithm import Algorithm
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
+from unlearning.naming import counted
+from unlearning.recipe import Recipe
 from unlearning.requests import read_requests, remarks
 
 # Predictions
@@ -85,44 +113,19 @@ def predict(place: Place, command: Predict) -> Iterator[Predicted]:
 # Advice
 
 
-@dataclass(frozen=True)
-class Advised:
-    """What is advised for each sample.
-
-    Attributes:
-        seconds: that training the base model took; None where it was imported.
-    """
-
-    found: Sequence[Advice]
-    rows: list[dict[str, Any]]
-    seconds: float | None
-
-
-def advise(place: Place, command: Advise) -> Advised:
-    """Say with which algorithm to unlearn each sample."""
+def advise(place: Place, command: Advise) -> list[dict[str, Any]]:
+    """Say with which algorithm to unlearn each sample, a row each."""
     with place.store() as store:
         base_run = base_run_of(place, store, command)
         with computing(place, command) as engine:
-            bar = partial(place.progress, "predicting")
-            (plan,) = plans(place, store, base_run, command, predictable())
-            prediction = predict_plan(store, base_run, plan, engine, bar)
-
-            def attempt(part: Plan) -> Mapping[str, Finished]:
-                done: dict[str, Finished] = {}
-                title = f"trying {part.algorithms[0].name}"
-                with place.progress(title, part.size) as advance:
-                    reporter = Reporter(advance, ended=done.update)
-                    run_plan(store, base_run, part, Options(engine=engine), reporter)
-                return done
-
-            limits = (command.tries, command.max_loss)
-            accuracy = base_run.test_accuracy
-            found = advice_on(plan, prediction, accuracy, attempt, *limits)
-        info = store.run(base_run.run_id).info
+            (plan,) = plans(place, store, base_run, command, usual(command.until))
+            plan = replace(plan, name=f"{ADVICE}-{plan.name}", study=ADVICE)
+            done: dict[str, Finished] = {}
+            with place.progress("unlearning", plan.size) as advance:
+                reporter = Reporter(advance, ended=done.update)
+                run_plan(store, base_run, plan, Options(engine=engine), reporter)
     path_of = base_run.model.dataset.train.path_of
-    rows = [one.row(path_of(one.sample_id)) for one in found]
-    was_trained = base_run.model.origin is not None
-    return Advised(found, rows, (info.end_time - info.start_time) / 1000 if was_trained else None)
+    return advice_on(plan, done, base_run.test_accuracy, command.max_loss, path_of)
 
 
 # Tunings
@@ -158,7 +161,7 @@ def tune(place: Place, command: Tune) -> Searched:
         ids = draw_to_try(base, command.samples, USUAL_SAMPLES, seed, out)
         place.say(f"trying settings on {len(ids)} samples of {base_run.name}")
         with place.progress("tuning", sum(task.size for task in todo)) as advance:
-            made = search(store, base_run, todo, ids, seed, engine, advance)
+            made = search(store, base_run, todo, ids, seed, engine, advance, command.until)
     write_atomically(path, as_toml(made, base_run))
     return Searched(made, [found.row() for found in made.found], base_run)
 
@@ -194,58 +197,109 @@ def unlearn(place: Place, command: Unlearn) -> tuple[Forgotten, str | None]:
     if command.register is not None:
         refuse_name(command.register)
     with place.store() as store:
+        before = _goes_on_from(store, command.model)
+        if before is not None:
+            command = replace(command, model=before.data.params["base_run_id"])
         base_run = base_run_of(place, store, command)
-        requests = _requests(place, store, base_run, command)
-        refuse_folder(command.output, requests.key)
+        ids = named(place, command, base_run.model.dataset)  # before anything is computed
+        names = algorithms.named(command.algorithms or (USUAL,))
+        if any(not algorithm.is_exact for algorithm in map(algorithms.get, names)):
+            base_run = _with_references(place, store, base_run, command)
+        earlier = read(store, base_run, before).earlier if before else None
+        requests = _requests(place, store, base_run, command, names, ids, earlier)
+        also = [earlier.key] if earlier else []
+        refuse_folder(command.output, {requests.key, *also})
         done = find(store, base_run, requests)
         if done is None:
             done = _forget(place, store, base_run, requests)
         else:
             place.say(f"it was done before: run {done.run_id}")
-        hand_over(command.output, base_run, requests, done)
-        if command.reference and GAP not in done.metrics:
-            place.say("training a model without the requests ...")
-            done = _with_reference(store, base_run, requests, done)
-            hand_over(command.output, base_run, requests, done)
+        hand_over(command.output, done, also)
+        arch = store.run(base_run.run_id).data.params["arch"]
+        logged_models.keep(store, done.run_id, arch, base_run.model.dataset, done.state)
         if command.register is None:
             return done, None
         files = {WEIGHTS: as_safetensors(done.state, done.key)}
         return done, register(store, done.run_id, command.register, files)
 
 
-def _requests(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -> Requests:
-    names, data = command.algorithms, base_run.model.dataset
+def _goes_on_from(store: Store, reference: str) -> Run | None:
+    """The unlearning of that run id, or whose folder it is; None where it is a base model."""
+    record = record_in(Path(reference))
+    run = run_of(store, record["run"] if record else reference)
+    if record and run is None:
+        raise UserError(f"unlearning {record['run']} of {reference} is not in this store")
+    return run
+
+
+def _with_references(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -> BaseRun:
+    """The base model with reference models, which are trained if there are none and they matter."""
+    if command.until == FLIP or base_run.model.companions.references is not None:
+        return base_run
+    count, origin = command.references, base_run.model.origin
+    how = f"training {count} reference models, once for this base model"
+    if not base_run.is_trained and "epochs" not in command.recipe:
+        raise UserError(
+            "whether a request is forgotten is told by reference models, and this base model was "
+            "imported: give the recipe that trained it, --epochs, and --lr, --batch-size and "
+            "--optimizer where they are not the usual ones"
+        )
+    place.say(f"{how}; --algorithm retrain would train one model without the requests instead")
+    recipe = origin.recipe if origin else Recipe(**command.recipe)
+    refer(place, store, base_run, count, None, command.recipe, recipe, THREADS)
+    return base_run_of(place, store, command)
+
+
+def _requests(
+    place: Place,
+    store: Store,
+    base_run: BaseRun,
+    command: Unlearn,
+    names: Sequence[str],
+    ids: Sequence[int],
+    earlier: Earlier | None,
+) -> Requests:
     preset = choose_presets(store, base_run, names, command.preset, command.settings, place.say)
     chosen = configure(names, preset, command.settings)
-    ids = named(place, command, data)
-    name = f"unlearning-{chosen[0].name}-{len(ids)}-{command.order}"
-    plan = Plan.on(base_run, chosen, ids, command.seed, name, None, preset)
-    requests = Requests(plan, Order(command.order), command.rounds)
-    if command.reference and base_run.model.origin is None:
-        raise UserError(
-            "a reference is trained by the base model's recipe, and this one was imported: leave "
-            "it out"
-        )
-    for line in () if command.requests else remarks(data, list(map(str, ids)), ids):
+    before = earlier.sample_ids if earlier else ()
+    asked, ids = [*map(str, ids)], [*dict.fromkeys((*before, *ids))]
+    is_exact = all(algorithm.is_exact for algorithm in chosen)
+    until = FLIP if is_exact else command.until
+    seed, last = command.seed, None
+
+    def plan(algorithm: Algorithm, order: Order) -> Plan:
+        name = f"unlearning-{algorithm.name}-{len(ids)}-{order}"
+        own = FLIP if algorithm.is_exact else until
+        return Plan.on(base_run, [algorithm], ids, seed, name, None, preset, until=own)
+
+    trials = list(chosen) if command.algorithms else at_rates(chosen[0])
+    orders = [order_of(algorithm, command.order, until) for algorithm in trials]
+    if (
+        base_run.model.origin is not None
+        and not is_exact
+        and (command.retrain or not command.algorithms)
+    ):
+        last = plan(retraining(), Order.TOGETHER)
+    elif command.retrain and base_run.model.origin is None:
+        raise UserError("--retrain needs the recipe of an imported model: give --epochs and so on")
+    plans = tuple(map(plan, trials, orders))
+    for line in () if command.requests else remarks(base_run.model.dataset, asked, ids):
         place.say(line)
+    if before:
+        place.say(f"the model was asked to forget {counted(len(before), 'sample')} before")
     place.say(str(preset))
-    return requests
+    return Requests(
+        plans,
+        tuple(orders),
+        command.rounds,
+        command.max_loss,
+        last,
+        command.retrain,
+        earlier,
+    )
 
 
 def _forget(place: Place, store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
-    order = partial(in_order, store, base_run, requests, THREADS, place.say)
-    with place.progress("unlearning", len(requests.plan.sample_ids)) as advance:
-        return forget(store, base_run, requests, order, advance)
-
-
-def _with_reference(
-    store: Store, base_run: BaseRun, requests: Requests, done: Forgotten
-) -> Forgotten:
-    """The same with the numbers of a model that never saw the requests, which are kept."""
-    base = base_run.model
-    positions = base.dataset.train.positions(sorted(requests.plan.sample_ids)).to(base.device)
-    state = {name: tensor.to(base.device) for name, tensor in done.state.items()}
-    found = reference(base, state, positions)
-    if store.note_metrics(done.run_id, found):
-        store.client.set_tag(done.run_id, MEASURED_AT, str(milliseconds()))
-    return replace(done, metrics={**done.metrics, **found})
+    steps = len(requests.sample_ids) * len(requests.plans)
+    with place.progress("unlearning", steps) as advance:
+        return forget(store, base_run, requests, advance)

@@ -7,7 +7,7 @@ other wraps it. What is built on sweeps is in `studies`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -37,9 +37,9 @@ from tracker.sweep.plan import Plan, load_plan
 from tracker.sweep.planning import plans as plans_of
 from tracker.sweep.retention import Retention
 from tracker.sweep.shards import SHARD, Shard, Share
-from tracker.sweep.summary import after_sweep
+from tracker.sweep.summary import after_sweep, summed_up
 from tracker.sweep.sweep import run as run_plan
-from unlearning import presets
+from unlearning import architectures, presets
 from unlearning.dataset import Dataset
 from unlearning.datasets import Source
 from unlearning.errors import Raised, UserError
@@ -63,7 +63,8 @@ def train(place: Place, command: Train) -> Run:
                 if command.leave_out:
                     _leave_out(place, store, base, command.leave_out, engine)
                 if command.references:
-                    _refer(place, store, base, command, request.recipe, engine)
+                    how = command.references, command.reference_share
+                    refer(place, store, base, *how, command.recipe, request.recipe, engine)
         return store.run(run_id)
 
 
@@ -83,23 +84,34 @@ def _leave_out(
     )
 
 
-def _refer(
-    place: Place, store: Store, base: BaseRun, command: Train, recipe: Recipe, engine: Engine
+def refer(
+    place: Place,
+    store: Store,
+    base: BaseRun,
+    count: int,
+    share: float | None,
+    given: Mapping[str, Any],
+    recipe: Recipe,
+    engine: Engine,
 ) -> None:
     """Train reference models, and say how good they are beside the base model.
 
+    Args:
+        share: of the samples that each sees; the usual one if None.
+        given: of a recipe, by name. recipe: all of it.
+
     Raises UserError for an imported model whose recipe is not given.
     """
-    run, count = store.run(base.run_id), command.references or 0
-    known, is_imported = references.making(store, run), base.model.origin is None
-    if is_imported and known is not None and not command.recipe:
+    run = store.run(base.run_id)
+    known, is_imported = references.making(store, run), not base.is_trained
+    if is_imported and known is not None and not given:
         recipe = known.recipe
-    elif is_imported and command.epochs is None:
+    elif is_imported and "epochs" not in given:
         raise UserError(
             "reference models of an imported model are trained by the recipe that it was trained "
             "by, which is not known: give --epochs, and --lr, --batch-size and the like"
         )
-    share = command.reference_share or (known.share if known else references.SHARE)
+    share = share or (known.share if known else references.SHARE)
     how = references.Making(run.data.params["arch"], recipe, share)
     with place.progress("training", count) as advance:
         accuracy = references.refer(store, base.run_id, base.model, how, count, advance, engine)
@@ -142,6 +154,7 @@ def _training(place: Place, command: Train) -> tuple[training.Request, Source]:
         raise UserError(f"stem is for resnet18, not for {arch}: leave it out")
     if command.stem == "imagenet":
         arch = "resnet18-imagenet"
+    arch = architectures.with_options(arch, command.arch_options)
     if preset:
         place.say(f"preset {preset}: {presets.standing(preset, dataset, arch)}")
     names = ("download", "train_samples", "test_samples", "image_size", "label", "split_column")
@@ -239,6 +252,15 @@ class Swept:
     clock: Clock = field(default_factory=Clock)
     began: float = field(default_factory=time.perf_counter)
 
+    def came_to(self, max_loss: float) -> dict[str, dict[str, float]]:
+        """What the attempts of each algorithm came to, by its name: see `summed_up`."""
+        return {
+            name: summed_up(
+                [self.done[key] for key in keys if key in self.done], self.test_accuracy, max_loss
+            )
+            for name, keys in self.plan.planned().items()
+        }
+
     def advice(self, max_loss: float) -> list[str]:
         """Which settings to change; nothing where they fit."""
         return list(after_sweep(self.plan, self.done, self.test_accuracy, max_loss))
@@ -296,8 +318,8 @@ def sweep_runs(store: Store) -> list[Run]:
 def sweep_run(store: Store, reference: str) -> Run:
     """The parent run of a sweep. Raises UserError where there is none."""
     found = {run.info.run_id: run for run in sweep_runs(store)}
-    named = [(run_id, run.info.run_name) for run_id, run in found.items()]
-    return found[sweep_of(reference, named)]
+    known = [(run_id, run.info.run_name, run.data.tags) for run_id, run in found.items()]
+    return found[sweep_of(reference, known)]
 
 
 def _families(command: Measure) -> list[Family]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +13,16 @@ from torch import nn
 
 from tracker.base import companions
 from tracker.base.given import network_for, where_it_is
+from tracker.base.references import making
 from tracker.store.files import Damaged
 from tracker.store.records import Data, Kind
 from tracker.store.weights import read_weights
 from unlearning import datasets, naming
+from unlearning.architectures import as_name
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob, wide
 from unlearning.recipe import Recipe
-from unlearning.registry import MODULE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -40,6 +40,7 @@ class BaseRun:
 
     Attributes:
         weights, weights_sha256: the state dict as the run keeps it; the model's own may be wider.
+        is_trained: whether it was trained here; it was imported if not.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class BaseRun:
     model: BaseModel
     weights: Mapping[str, torch.Tensor]
     weights_sha256: str
+    is_trained: bool
 
     @property
     def dataset(self) -> str:
@@ -110,7 +112,9 @@ def load(
         ) from damage
     fill(network, weights, f"of run {run_id}")
     network = network.double() if precision == "float64" else network
-    origin = Origin(params["arch"], Recipe.read(params)) if "epochs" in params else None
+    is_trained, how = "epochs" in params, making(store, run)
+    recipe = Recipe.read(params) if is_trained else how and how.recipe
+    origin = Origin(params["arch"], recipe) if recipe else None
     beside = companions.load(store, run)
     base = BaseModel(network, dataset, device, origin, beside)
     before, now = run.data.metrics.get("test_loss"), accuracies(base)["test_loss"]
@@ -122,7 +126,8 @@ def load(
             "was, or train the changed one under another name"
         )
     arch = as_name(params["arch"])
-    return BaseRun(run_id, run.info.run_name, arch, base, weights, tags["weights_sha256"])
+    sha256 = tags["weights_sha256"]
+    return BaseRun(run_id, run.info.run_name, arch, base, weights, sha256, is_trained)
 
 
 def load_data(
@@ -148,11 +153,6 @@ def load_data(
             f"({fingerprint[:12]}..., here {dataset.fingerprint[:12]}...)"
         )
     return dataset
-
-
-def as_name(arch: str) -> str:
-    """An architecture as part of names and paths."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(MODULE))
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:

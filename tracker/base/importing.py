@@ -42,6 +42,7 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
         whose = f"'{place}' of {path}" if place else str(path)
         weights, remarks = _fitted(entries, own, whose)
         try:
+            _hold_classes(weights, own, whose)
             fill(network, weights, whose)
         except UserError as error:
             refused = str(error)
@@ -58,6 +59,22 @@ def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], l
         raise UserError(refused)
     ((_, weights, remarks),) = found.values()
     return weights, remarks
+
+
+def _hold_classes(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], whose: str) -> None:
+    """Raise UserError where weights fit but for the number of classes."""
+    if own.keys() != weights.keys():
+        return
+    pairs = [(weights[name].shape, shaped.shape) for name, shaped in own.items()]
+    apart = [(theirs, ours) for theirs, ours in pairs if theirs != ours]
+    is_last = all(theirs[1:] == ours[1:] for theirs, ours in apart)
+    sizes = {(theirs[:1], ours[:1]) for theirs, ours in apart}
+    if is_last and len(sizes) == 1 and any(len(ours) > 1 for _, ours in apart):
+        (((theirs,), (ours,)),) = sizes
+        raise UserError(
+            f"the classifier of {whose} is for {theirs} classes, and the data set has {ours}: "
+            "import weights that were trained further on these classes"
+        )
 
 
 def _read(path: Path) -> Any:

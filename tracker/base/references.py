@@ -6,6 +6,7 @@ Kept is what they say of the training samples, not their weights: these follow f
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.75  # of the training samples that a reference model sees, where nothing else is said
 ACCURACY = "reference/test_accuracy"  # metric: the mean over reference models
+SECONDS = "reference/seconds"  # metric: what one training on all of the data would take
 APART = 0.1  # of accuracy: more, and they are no references
 NAMES = ("included", "phi", "correct", "test_phi", "test_accuracy")  # what is kept of each
 
@@ -131,22 +133,32 @@ def refer(
             f"{there.version.partition(' ')[2]}: give the same, or none"
         )
     stop = Stop()
-    asked = (store, run_id, REFERENCES, _of_references(how, stop), range(count))
+    seconds = list[float]()
+    asked = (store, run_id, REFERENCES, _of_references(how, stop, seconds), range(count))
     pool = partial(engine.pool, base, stop)
     rows = answers(*asked, pool, 1, on_progress, "reference models")
     mean = fmean(rows["test_accuracy"].values())
-    store.note_metrics(run_id, {ACCURACY: mean})
+    took = {SECONDS: fmean(seconds) / how.share} if seconds else {}
+    store.note_metrics(run_id, {ACCURACY: mean, **took})
     return mean
 
 
-def _of_references(how: Making, stop: Stop | None = None) -> dict[str, Question]:
-    """What is kept of reference models, by their numbers."""
-    stop = stop or Stop()
+def _of_references(
+    how: Making, stop: Stop | None = None, seconds: list[float] | None = None
+) -> dict[str, Question]:
+    """What is kept of reference models, by their numbers.
+
+    Args:
+        seconds: of each training are appended, where this process trains.
+    """
+    stop, took = stop or Stop(), [] if seconds is None else seconds
 
     def compute(base: BaseModel, numbers: list[int]) -> Table:
         rows = []
         for number in numbers:
+            started = time.perf_counter()
             positions, state = how.model(base, number, stop.is_set)
+            took.append(time.perf_counter() - started)
             model, labels = base.model.at(state), base.train_labels
             seen = torch.zeros(len(labels), dtype=torch.bool)
             seen[positions] = True

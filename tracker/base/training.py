@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +10,20 @@ from pathlib import Path
 
 import torch
 from mlflow.entities import Run
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from safetensors.torch import save
 
-from tracker.base.base_models import accuracies, as_input, as_name
+from tracker.base.base_models import accuracies, as_input
 from tracker.base.importing import import_weights
+from tracker.base.logged_models import keep
 from tracker.base.parts import LEARNING
 from tracker.store.files import Damaged
 from tracker.store.records import Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.weights import file_name, read_weights
 from tracker.store.write import Store
 from unlearning import architectures, datasets, models, training
+from unlearning.architectures import as_name
+from unlearning.architectures.libraries import entrance
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.recipe import Recipe
@@ -73,6 +78,8 @@ def train(
     if request.weights is not None:
         network = models.build(request.arch, dataset)
         weights, remarks = import_weights(request.weights, network)
+        if images := entrance(network):
+            remarks.append(f"the network normalises its images by {images}, as it was pretrained")
         for remark in remarks:
             say(remark)
         network.load_state_dict(weights)
@@ -98,6 +105,7 @@ def train(
         described = datasets.described(request.dataset, data_source)
         record = _record(request, base, key, described, started, losses, learning)
         run_id = _logged(store, record, base, request.arch, known)
+    keep(store, run_id, request.arch, dataset)
     if request.weights is not None:
         say_chance(dataset, store.run(run_id).data.metrics, say)
     return run_id, is_there
@@ -165,6 +173,7 @@ def _record(
             "import other weights"
         )
     dataset, weights = base.dataset, request.weights
+    names = json.dumps(dataset.classes)
     how = "imported" if weights else f"seed{request.recipe.seed}"
     # Clones, for safetensors refuses a tensor that has two names.
     state = {n: t.cpu().contiguous().clone() for n, t in base.network.state_dict().items()}
@@ -192,6 +201,7 @@ def _record(
             "key": key,
             "weights_sha256": base.weights_sha256,
             "data_fingerprint": dataset.fingerprint,
+            **({"class_names": names} if len(names) <= MAX_TAG_VAL_LENGTH else {}),
             "code_version": code_version(),
             **{name: str(provider) for name, provider in providers.items() if provider},
             **tags,

@@ -39,9 +39,9 @@ def escaped(text: str) -> str:
     return STEERING.sub(lambda match: repr(match[0])[1:-1], text)
 
 
-def say(line: str) -> None:
-    """A remark, on stderr; on a terminal no line of it is broken within a word."""
-    console(sys.stderr).print(Text(escaped(line)))
+def say(line: str, whole: bool = False) -> None:
+    """A remark, on stderr; on a terminal lines are broken between words, or not if it is whole."""
+    console(sys.stderr).print(Text(escaped(line)), soft_wrap=whole)
 
 
 def show(

@@ -116,7 +116,7 @@ def figures(session: Session, asked: ask.Figures, paths: Sequence[Path]) -> None
 
 def sweeps(session: Session, asked: ask.Sweeps, rows: Rows) -> None:
     """Print the sweeps of the store."""
-    versions = ("until", "engine_version", "precision")  # which tell sweeps apart
+    versions = ("study", "until", "engine_version", "precision")  # which tell sweeps apart
     told_apart = [name for name in versions if len({row[name] for row in rows}) > 1]
     shown = only(rows, "run_id", "name", *told_apart, "status", *CAME_TO, "algorithms", "started")
     spare = ("algorithms", "started", "worst_points_lost")

@@ -25,11 +25,13 @@ HARD = {  # which end of a target is hard
     "points_lost": "points_lost, of test accuracy: many are hard",
     "relearn_steps": "relearn_steps: few are hard (the sample comes back at once)",
     "unlearning_gap": "unlearning_gap: large is hard (far from a network without the sample)",
+    "auc": "auc: high is hard (an audit tells that the sample was seen), .5 tells nothing",
 }
 MEASURED = {  # what brings a target that is not there
     "z": "'indelible train --references' and 'measure'",
     "relearn_steps": "'indelible measure --factors relearning'",
     "unlearning_gap": "'indelible train --leave-out' and 'measure'",
+    "auc": "'indelible audit'",
 }
 TITLES = {
     "rho": "Spearman's rho",
@@ -60,7 +62,8 @@ SPARE = ("title", "known")  # columns that a narrow terminal leaves out
 LEVELS = (0.05, 0.01, 0.001)  # of the stars
 CEILINGS = {  # by what was varied: the factors that they are for
     "unlearning seed": "that is known before unlearning",
-    "base model seed": "that does not look at the base model",
+    "base model seed": "that does not look at the base model (too high where an algorithm draws "
+    "at random: base models share the chance of the seed of unlearning)",
 }
 
 

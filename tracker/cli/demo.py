@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from tracker.api.pages import report
-from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
+from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train, train_base_model
+from tracker.base.references import making
 from tracker.base.training import Request
-from tracker.cli import ask, correlate, keep, make
+from tracker.cli import ask, correlate, make
 from tracker.cli._output import show
 from tracker.cli._session import Session, say
+from tracker.cli.load import load
 from tracker.commands import made
 from tracker.commands.ask import Rank, Report
 from tracker.commands.keep import Load
-from tracker.commands.make import Demo, Sweep
+from tracker.commands.make import Demo, Sweep, Train
 from tracker.studies.predict import HopelessError, only_new, predict
 from tracker.sweep.options import Options
 from unlearning.datasets import AS_IT_IS
 
+NAME, UNTIL = "demo-{}", "{}-reference"  # of the sweep, by its samples, and of the one beside it
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 STRONGEST = 8  # factors that are shown of those known before unlearning, and of those known after
 CORRELATED = "Spearman's rho with GT: the factors that go with it most, before and after unlearning"
+REFERENCES, SHARE = 16, 0.5  # models, of which a half never saw a sample: few take little time
 TESTED = 200  # test samples of 797 that a prediction looks at, so that it takes little time
 
 NEXT = """
@@ -34,15 +40,15 @@ Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
   {indelible} agree                                  do the algorithms agree?
   {indelible} predict --score latest                 how well was it known beforehand?
   {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
-  {indelible} train --references 32                  then 'measure': was it forgotten?
+  {indelible} audit --sweep {until:<24} can it be told from never having seen them?
 The report with its pictures: {report}"""
 
 
 def run(session: Session, command: Demo) -> None:
     """Do what is not there yet, and print what it came to."""
-    swept = _unlearn(session, command)
-    make.sweep(session, command, [swept])
-    keep.load(session, Load(deep=False))
+    reference, swept = make.told(session, command, _unlearn(session, command))
+    say(_price(swept.came_to(command.max_loss), reference.came_to(command.max_loss)))
+    load(session, Load(deep=False))
     of_sweep = {"sweep": swept.run_id}
     page = report(session, made(Report, {**of_sweep, "max_loss": command.max_loss, "log": True}))
     with session.warehouse() as warehouse:
@@ -60,19 +66,48 @@ def run(session: Session, command: Demo) -> None:
         say(f"Predicted before unlearning: rho with GT {', '.join(told)}")
     sample = ranked[0]["sample_id"] if ranked else ""
     where = {"warehouse": session.warehouse_path, "report": page}
-    say(NEXT.format(sample=sample, indelible=session.command, **where))
+    own = {"sample": sample, "until": UNTIL.format(swept.plan.name)}
+    say(NEXT.format(indelible=session.command, **own, **where))
 
 
-def _unlearn(session: Session, command: Demo) -> Swept:
-    """Train, predict what nothing was attempted on, and sweep what is not there yet."""
+Numbers = Mapping[str, Mapping[str, float]]  # of algorithms
+
+
+def _price(flips: Numbers, until: Numbers) -> str:
+    """What a flip costs, beside the other stop of ga, in words."""
+    lost = {name: found.get("mean_points_lost", 0.0) for name, found in flips.items()}
+    forgotten = max(found.get("forgotten_rate", 0.0) for found in flips.values())
+    cheap, dear = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
+    own = until["ga"].get("mean_points_lost", 0.0)
+    return f"""
+A flip cost {lost[cheap]:.1f} ({cheap}) to {lost[dear]:.1f} ({dear}) points of accuracy on average.
+It goes beyond forgetting: of these models at most {forgotten:.0%} stand where one stands that never
+saw the sample. Unlearned until there, ga cost {own:z.1f} points: sweep --until reference.
+"""
+
+
+def _unlearn(session: Session, command: Demo) -> Iterator[Swept]:
+    """Train, predict what nothing was attempted on, and sweep what is not there yet.
+
+    The sweep that ends at the flip comes last, and is the latest.
+    """
+    own: dict[str, Any] = {"device": command.device}
+    name = NAME.format(command.samples)
     with session.store(begins=True) as store:
         request = Request("digits", "small-cnn")
         model = train_base_model(session, store, request, AS_IT_IS, command.device)
-        asked = {"algorithms": ALGORITHMS, "samples": command.samples, "device": command.device}
-        sweep = made(Sweep, {"model": model, "name": f"demo-{command.samples}", **asked})
-        base_run = base_run_of(session, store, sweep)
-        (plan,) = plans(session, store, base_run, sweep)
+        share: dict[str, Any] = (
+            {} if making(store, store.run(model)) else {"reference_share": SHARE}
+        )
+        train(session, made(Train, {"references": REFERENCES, **share, **own}))
+        own |= {"model": model, "samples": command.samples}
+        until = {"name": UNTIL.format(name), "algorithms": ("ga",), "until": "reference"}
+        asked = [made(Sweep, {**until, **own})]
+        asked.append(made(Sweep, {"name": name, "algorithms": ALGORITHMS, **own}))
+        base_run = base_run_of(session, store, asked[0])
+        found = [plan for each in asked for plan in plans(session, store, base_run, each)]
         with suppress(HopelessError):
             bar = partial(session.progress, "predicting")
-            predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
-        return run_sweep(session, store, base_run, plan, Options())
+            predict(store, base_run, only_new(store, found[-1]), bar=bar, most=TESTED)
+        for plan in found:
+            yield run_sweep(session, store, base_run, plan, Options())

@@ -1,4 +1,4 @@
-"""Keep a store: load it into the warehouse, check and repair, prune, merge, restore."""
+"""Keep a store: check and repair, prune, merge, restore."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import click
 from safetensors.torch import save
 
 from analysis.atomic import make_folder, write_atomically
-from tracker.api import keeping
+from tracker.api import checking, keeping
 from tracker.api.answers import Rows
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
+from tracker.cli.load import load
 from tracker.commands.keep import Check, Load, Merge, Prune, Restore
 from tracker.reading.checking import DISCARD, REMOVE, repair, repairable, share
 from tracker.reading.listing import member_of
@@ -27,26 +28,11 @@ from unlearning.naming import counted
 LISTED = 20  # changes that are listed one by one
 
 
-def load(session: Session, asked: Load) -> None:
-    """Bring the warehouse up to date and say what was read."""
-    loaded = session.load(asked.deep)
-    changes = loaded.changes
-    said = f"{len(changes.read)} runs read"
-    if gone := set(changes.forget) - set(changes.read):
-        said += f", {len(gone)} forgotten"
-    say(f"{said if changes else 'nothing new'}: {session.warehouse_path}")
-    if loaded.lost:
-        raise Failure(
-            f"{len(loaded.lost)} sweeps, predictions or unlearnings have lost their file: what "
-            "was in it is not in the warehouse"
-        )
-
-
 def check(session: Session, asked: Check, problems: Rows) -> None:
     """Print what is wrong with the store, and repair it if that is asked for."""
     if asked.repair and problems and problems[0]["audit"] != "database":
         _repair(session, problems, asked)
-        problems = keeping.check(session, asked)
+        problems = checking.check(session, asked)
     if problems or asked.style != "table":
         show(problems, asked.style)
     if problems:
@@ -65,7 +51,7 @@ def _repair(session: Session, problems: Rows, asked: Check) -> None:
             f"folder is whole; --at-most {math.ceil(part * 100) / 100:g} does it all the same"
         )
         confirm([*map(_deed, wanted)], asked.yes, stop if part > asked.at_most else "")
-        now = keeping.check(session, asked)  # while the user thought it over
+        now = checking.check(session, asked)  # while the user thought it over
         with session.store() as store:
             repair(store, [row for row in wanted if row in now])
     load(session, Load(deep=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -15,7 +16,6 @@ from tracker.cli._output import print_table, show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.commands.make import Demo, Measure, Sweep, Train
 from tracker.sweep.plan import REFERENCE
-from tracker.sweep.summary import summed_up
 from unlearning.outcome import UNTIL_REFERENCE, Status
 
 # Columns after a sweep: the metric of its run, and how it is written.
@@ -36,24 +36,30 @@ def train(session: Session, command: Train, run: Run) -> None:
     click.echo(run.info.run_id)
 
 
-def sweep(session: Session, command: Sweep | Demo, sweeps: Iterable[Swept]) -> None:
+def sweep(session: Session, command: Sweep, sweeps: Iterable[Swept]) -> None:
     """The id of each sweep once it is done, and what it came to."""
+    for swept in told(session, command, sweeps):
+        if lines := swept.advice(command.max_loss):
+            say("\n".join(["", *lines]))
+
+
+def told(session: Session, command: Sweep | Demo, sweeps: Iterable[Swept]) -> Iterator[Swept]:
+    """The sweeps, each after a table of what it came to."""
+    since = STARTED
     for swept in sweeps:
-        swept.clock.add("start-up", swept.began - STARTED)
+        swept.clock.add("start-up", swept.began - since)
         shares = swept.clock.shares().items()
         say(f"time of all threads: {', '.join(f'{doing} {share:.0%}' for doing, share in shares)}")
         click.echo(swept.run_id)
         _came_to(swept, command.max_loss)
-        if lines := swept.advice(command.max_loss):
-            say("\n".join(["", *lines]))
+        yield swept
+        since = time.perf_counter()
 
 
 def _came_to(swept: Swept, max_loss: float) -> None:
     """On stderr a line for each algorithm of which anything was attempted, with what they mean."""
     rows = []
-    for name, keys in swept.plan.planned().items():
-        members = [swept.done[key] for key in keys if key in swept.done]
-        found = summed_up(members, swept.test_accuracy, max_loss)
+    for name, found in swept.came_to(max_loss).items():
         if attempts := sum(
             found.get(each, 0) for each in Status if each is not Status.ALREADY_WRONG
         ):

@@ -28,6 +28,19 @@ def flag_of(kind: type[Command], name: str) -> str:
     return known[name].flag if name in known and known[name].flag else f"--{name.replace('_', '-')}"
 
 
+def given(command: Command, *names: str) -> list[str]:
+    """What was given for options, by the names of their fields, as words of a command line."""
+    kind, words = type(command), list[str]()
+    for name in names:
+        value = getattr(command, name)
+        if value != default_of(kind, name):
+            is_one = not options(kind)[name].many
+            whole = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            for each in (whole,) if is_one else value:
+                words += [flag_of(kind, name), str(each)]
+    return words
+
+
 class ClickCommand(click.Command):
     """A command of click's for one of ours.
 
@@ -137,5 +150,5 @@ COMPLETIONS: dict[str, Completion] = {  # by the names of fields
     "model": _runs("base_model"),
     "preset": _listed(presets.names),
     "dataset": _listed(datasets.names),
-    "arch": _listed(architectures.names),
+    "arch": _listed(architectures.every_name),
 }

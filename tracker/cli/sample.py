@@ -17,14 +17,21 @@ from tracker.commands import ask
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 
+STORY = (
+    *("algorithm", "status", "steps", "points_lost", "gt", "predicted_gt", "difficulty_rank"),
+    *("z", "verdict"),
+)
 ATTEMPT = (
     *("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile"),
     *("z", "verdict", "link"),
 )
+FACTORS = 3  # of the story
+STANDS = "Where it stands out before unlearning"
 PREDICTED = (
     *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
     *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
 )
+PERCENTILE = "value (its own percentile among the sweep's samples)"
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 
@@ -45,6 +52,14 @@ def sample(session: Session, asked: ask.Sample, known: Known) -> None:
         say(f"no image: {error}")
     called = f" ({first['sample_path']})" if first["sample_path"] else ""
     title = f"Sample {asked.sample_id}{called}, label {label}"
+    if not asked.all:
+        rows = [row | {"points_lost": row["test_points_lost"]} for row in known.attempts]
+        show(known.attempts, "table", only(rows, *STORY), title)
+        click.echo()
+        rows = _side_by_side(_outstanding(known.factors))
+        show(rows, "table", title=f"{STANDS}: {PERCENTILE}", spare=["unit"])
+        say(f"all {len({row['factor'] for row in known.factors})} factors: --all")
+        return
     show(known.attempts, "table", only(known.attempts, *ATTEMPT), title, spare=["link"])
     if predicted := [row for row in known.attempts if row["prediction_id"]]:
         click.echo()
@@ -53,8 +68,16 @@ def sample(session: Session, asked: ask.Sample, known: Known) -> None:
     for phase, said in PHASES.items():
         if rows := [row for row in known.factors if row["phase"] == phase]:
             click.echo()
-            title = f"{said}: value (its own percentile among the sweep's samples)"
-            show(rows, "table", _side_by_side(rows), title, spare=("title", "unit"))
+            show(rows, "table", _side_by_side(rows), f"{said}: {PERCENTILE}", ("title", "unit"))
+
+
+def _outstanding(factors: Rows) -> Rows:
+    """Of the factors known before unlearning, those farthest from the middle, one a family."""
+    known = [row for row in factors if row["phase"] == "pre"]
+    firsts: dict[str, dict[str, Any]] = {}
+    for row in sorted(known, key=lambda row: abs(row["percentile"] - 50), reverse=True):
+        firsts.setdefault(row["family"], row)
+    return list(firsts.values())[:FACTORS]
 
 
 def _side_by_side(factors: Rows) -> Rows:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from analysis.atomic import written_atomically
+from analysis.meanings import INTERNAL
 from analysis.queries import Limits, Stream, machine_memory
 from analysis.warehouse import described
 from tracker.cli._output import escaped, only, say, show, show_blocks, texts
@@ -71,7 +72,8 @@ def schema(session: Session, asked: ask.Schema) -> None:
         for column in item.columns
     ]
     if name is None:
-        table = [{"relation": own, "a row is": item.meaning} for own, item in relations.items()]
+        shown = {own: item for own, item in relations.items() if not own.startswith(INTERNAL)}
+        table = [{"relation": own, "a row is": item.meaning} for own, item in shown.items()]
         show(rows, asked.style, table, "Relations; 'indelible schema RELATION' has the columns")
     else:
         table, item = only(rows, "column", "type", "column_meaning"), relations[name]

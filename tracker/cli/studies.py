@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import shlex
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tracker.api.studies import Advised, Predicted, Searched
+from tracker.api.studies import Predicted, Searched
 from tracker.cli._output import between, only, show
 from tracker.cli._session import Session, say
+from tracker.cli.options import given
 from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
+from tracker.studies.advise import NEEDLESS, NOTHING_DOES, TOO_DEAR, UNLEARN
 from tracker.studies.request_table import Ended
 from tracker.studies.search import as_words
 from tracker.studies.tune import Tuned
@@ -49,7 +50,8 @@ def predict(session: Session, command: Predict, made: Iterable[Predicted]) -> No
             )
         say(f"prediction {each.made.run_id} is in the store: {what}")
     first = [row for row in rows if row["seed"] == command.seed]  # a table is alike for all seeds
-    table = only(first, "algorithm", "rank", "sample_id", "label")
+    path = ["sample_path"] if first and "sample_path" in first[0] else []
+    table = only(first, "algorithm", "rank", *path, "sample_id", "label")
     for line, row in zip(table, first, strict=True):
         for name in NUMBERS:
             ends = (row.get(f"{name}_low"), row.get(f"{name}_high"))
@@ -85,44 +87,39 @@ def _grade(session: Session, command: Predict, reference: str) -> None:
 # Advice
 
 
-def advise(session: Session, command: Advise, made: Advised) -> None:
+def advise(session: Session, command: Advise, made: list[Row]) -> None:
     """With what to unlearn each sample, and what that comes to."""
-    numbers = ("steps", "seconds", "points_lost", "predicted_points_lost")
-    table = only(made.rows, "sample_id", "sample_path", "advice", "algorithm", *numbers)
-    spare = ("predicted_points_lost",)
-    show(made.rows, command.style, table, "How to unlearn each sample", spare)
-    for remark in _outlook(session, command, made):
-        say(remark)
 
+    def restore(row: Row) -> str:
+        file = f"{row['sample_id']:05d}.safetensors"
+        return session.line("restore", row["run_id"], "--output", file)
 
-def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
-    """What the table comes to, and how to go on."""
-    limit, begins = command.max_loss, session.command
-    open_ = [one for one in made.found if not one.was_wrong]
-    done = [one for one in open_ if one.is_fulfilled]
-    yield (
-        f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned, each alone, for "
-        f"{limit:g} points of test accuracy or less"
+    said = defaultdict[str, list[object]](list)
+    for row in made:
+        said[row["advice"]].append(row["sample_path"] or row["sample_id"])
+    rows = [{**row, "restore": row["run_id"] and restore(row)} for row in made]
+    numbers = ("steps", "seconds", "points_lost", "z", "verdict")
+    table = only(rows, "sample_path", "sample_id", "advice", "algorithm", *numbers)
+    show(rows, command.style, table, "How to unlearn each sample", ("seconds", "steps"))
+    needless = sum(len(said[why]) for why in NEEDLESS.values())
+    say(
+        f"{len(said[UNLEARN])} of {counted(len(made) - needless, 'sample')} can be unlearned, each "
+        f"alone, for {command.max_loss:g} points of test accuracy or less"
     )
-    if wrong := len(made.found) - len(open_):
-        yield f"{counted(wrong, 'sample')} the base model gets wrong: there is nothing to unlearn"
-    if missing := [one.sample_id for one in open_ if one not in done]:
-        cost = f", which took {made.seconds:.3g} s for the base model" if made.seconds else ""
-        yield (
+    for why in NEEDLESS.values():
+        if said[why]:
+            say(f"{why}, so that there is nothing to unlearn: {_listed(said[why])}")
+    if missing := said[TOO_DEAR] + said[NOTHING_DOES]:
+        say(
             f"not within the limit: {_listed(missing)}; other settings may do it (--set, "
-            f"--preset), or else training a model without them{cost}"
+            "--preset), or else training a model without them"
         )
-    if best := [one.best for one in done if one.best]:
-        yield (
-            f"a model without one of them: {begins} restore {best[0].run_id} --output FILE; "
-            f"without all: {begins} unlearn"
-        )
-    if tried := Counter(each.algorithm for one in open_ for each in one.tried):
-        yield (
-            "ranks and factors are of one sweep, and these attempts are in several, named "
-            f"advice-...: for all of the samples in one, {begins} sweep --algorithm "
-            f"{tried.most_common(1)[0][0]} on them, which finds the attempts that are there"
-        )
+    if fit := [row for row in rows if row["advice"] == UNLEARN]:
+        say(f"next, a model without {said[UNLEARN][0]}:\n{fit[0]['restore']}", whole=True)
+        if asked := given(command, "requests", "sample_ids", "ones"):
+            how = given(command, "model", "preset", "precision", "seed")
+            words = ("unlearn", *asked, *how, "--output", "forgotten")
+            say(f"or without all:\n{session.line(*words)}", whole=True)
 
 
 # Audits
@@ -162,6 +159,7 @@ SETTINGS = (
     *("algorithm", "flip_rate", "points_lost"),
     *("shipped", "shipped_flip_rate", "shipped_points_lost"),
 )
+AFTER = 100  # samples of the sweep that may come next
 
 
 def tune(session: Session, command: Tune, searched: Searched) -> None:
@@ -173,11 +171,17 @@ def tune(session: Session, command: Tune, searched: Searched) -> None:
     for remark in _remarks(searched.made, command.max_loss):
         say(remark)
     names = {each.task.name for each in searched.made.found}
-    left = [each for each in command.settings if each.partition(".")[0] not in names]
-    words = ["sweep", *(word for name in command.algorithms for word in ("--algorithm", name))]
-    words += ["--model", searched.base_run.run_id, "--preset", str(command.output)]
-    words += [word for each in left for word in ("--set", each)]
-    say(f"next: {session.command} {shlex.join(words)} --samples 100")
+    left = [
+        word
+        for each in command.settings
+        if each.partition(".")[0] not in names
+        for word in ("--set", each)
+    ]
+    base, found = searched.base_run, given(command, "until", "seed")
+    model = ("--model", base.run_id, "--preset", command.output, *found, *left)
+    samples = ("--samples", min(AFTER, len(base.model.dataset.train)))
+    words = ("sweep", *given(command, "algorithms"), *model, *samples)
+    say(f"next:\n{session.line(*words)}", whole=True)
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
@@ -199,39 +203,39 @@ def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
 
 SHOWN = 10  # samples that a line names
 REQUEST = (
-    *("sample_id", "sample_path", "label", "ended"),
+    *("sample_path", "sample_id", "label", "ended", "z", "z_untouched"),
     *("rounds", "steps", "points_lost", "forget_prob"),
-)
-REFERENCE = (
-    "trained without the requests: test accuracy {reference_test_accuracy:.1%}, accuracy on the "
-    "requests {reference_requests_accuracy:.1%};\ndistance from that model on the test set: "
-    "{unlearning_gap:.3g}, of the base model {untouched_gap:.3g}"
 )
 
 
 def unlearn(session: Session, command: Unlearn, made: tuple[Forgotten, str | None]) -> None:
-    """What became of each request. Raises Failure where that is not strictly what was asked."""
+    """What became of each request. Raises Failure where that is not what was asked."""
     done, version = made
     rows = [vars(row) for row in done.rows]
-    show(rows, command.style, only(rows, *REQUEST))
+    table = only(rows, *(n for n in REQUEST if any(row[n] is not None for row in rows)))
+    show(rows, command.style, table, "Requests", ("rounds", "steps", "forget_prob"))
     for line in _summary(done, command):
         say(line)
     if version is not None:
         say(f"registered as version {version} of {command.register}")
-    right = [*done.ids(Ended.REMEMBERED), *(() if done.ids(Ended.NEVER) else done.learned)]
-    if command.strict and right:
-        raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
+    if not done.record["is_done"]:
+        if done.record["model"]["has_recipe"] and not done.ids(Ended.NEVER):
+            words = given(command, "requests", "sample_ids", "ones", "model", "seed")
+            output = ("--output", f"{command.output}-retrained")
+            line = session.line("unlearn", *words, "--algorithm", "retrain", *output)
+            say(f"a model that never saw them:\n{line}", whole=True)
+        raise Failure("; ".join(_undone(command, done)))
 
 
 def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
     """What it came to, a line each."""
-    said, asked = done.metrics, len(done.rows)
-    first = f"{len(done.ids(Ended.FORGOTTEN))} of {asked} requests are forgotten"
+    said, asked, how = done.metrics, len(done.rows), done.record["how"]
+    of = done.record["references"]
     if done.ids(Ended.NEVER):
-        first = f"the model was trained without any of the {asked} requests"
-    if remembered := done.ids(Ended.REMEMBERED):
-        first += f"; NOT forgotten: {_listed(remembered)} (try more --rounds, or another algorithm)"
-    yield first
+        yield f"the model was trained without any of the {asked} requests"
+    else:
+        by = f", by z of {of['models']} reference models" if how["until"] != "flip" else ""
+        yield f"{len(done.ids(Ended.FORGOTTEN))} of {asked} requests are forgotten{by}"
     for what, ids in (
         ("misclassified after steps for others alone", done.ids(Ended.MISCLASSIFIED)),
         ("nothing was unlearned of what the base model got wrong", done.ids(Ended.WRONG)),
@@ -239,21 +243,48 @@ def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
     ):
         if ids:
             yield f"{what}: {_listed(ids)}"
-    for name in [each.partition("/")[2] for each in said if each.startswith("before/")]:
-        before, after = said[f"before/{name}"], said.get(f"after/{name}", math.nan)
-        yield f"{name.replace('_', ' ')}: {before:.4g} before, {after:.4g} now"
-    yield f"{said['points_lost']:z.1f} percentage points of test accuracy lost"
-    if said["points_lost"] > command.max_loss:
-        yield (
-            f"the model is damaged: it lost more than {command.max_loss:g} points; another "
-            "algorithm or --order may cost less, and '--algorithm retrain --order together' trains "
-            "a model without the requests"
+    for trial in done.record["trials"]:
+        kept, rate = " (kept)" if trial["is_kept"] else "", trial["settings"].get("lr")
+        ends = ", ".join(
+            f"{count} {end.replace('_', '-')}" for end, count in trial["ended"].items()
         )
-    if "unlearning_gap" in said:
-        yield REFERENCE.format(**said)
-    yield f"run {done.run_id}; files are in {command.output}"
+        yield (
+            f"{trial['algorithm']}{f', lr {rate:.2g}' if rate else ''}{kept}: {ends}; "
+            f"{trial['points_lost']:z.2f} points lost, {trial['seconds']:.2g} s"
+        )
+    yield (
+        f"test accuracy: {said['before/test_accuracy']:.1%} before, "
+        f"{said['after/test_accuracy']:.1%} now, {said['points_lost']:z.2f} points lost"
+    )
+    spent, other = done.record["spent"], done.record["retraining"]
+    if other["seconds"] is not None:
+        lost = "" if other["points_lost"] is None else f", {other['points_lost']:z.2f} points lost"
+        yield (
+            f"so far {counted(spent['calls'], 'call')} with {spent['seconds']:.1f} s of steps; "
+            f"training without the requests: {other['seconds']:.1f} s{lost} ({other['by']})"
+        )
+        if other["seconds"] <= spent["seconds"] and not done.ids(Ended.NEVER):
+            yield "training without them is the quicker way now: --algorithm retrain"
+    yield f"run {done.run_id}; weights, table and record.html are in {command.output}"
 
 
-def _listed(ids: Sequence[int]) -> str:
-    named = ", ".join(map(str, ids[:SHOWN]))
-    return f"{named}, ... ({len(ids)} in all)" if len(ids) > SHOWN else named
+def _undone(command: Unlearn, done: Forgotten) -> Iterator[str]:
+    """What is not as it was asked for."""
+    good = [Ended.FORGOTTEN, Ended.NEVER]
+    if done.record["how"]["until"] == "flip":
+        open_ = [row for row in done.rows if row.ended not in good and not row.is_wrong_now]
+    else:
+        open_ = [row for row in done.rows if row.ended not in good]
+    if open_:
+        names = [str(row.sample_path or row.sample_id) for row in open_]
+        yield f"{counted(len(open_), 'request')} not forgotten: {_listed(names)}"
+    if (lost := done.metrics["points_lost"]) > command.max_loss:
+        yield (
+            f"the model lost {lost:.2f} points of test accuracy, more than {command.max_loss:g} "
+            "(--max-loss)"
+        )
+
+
+def _listed(names: Sequence[object]) -> str:
+    shown = ", ".join(map(str, names[:SHOWN]))
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > SHOWN else shown

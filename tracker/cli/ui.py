@@ -19,6 +19,7 @@ from tracker.reading import listing
 from tracker.store import views
 from tracker.store.files import FOLDER
 from tracker.store.records import Kind
+from tracker.sweep.plan import STUDY
 from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
@@ -29,7 +30,8 @@ def run(session: Session, asked: Ui) -> None:
     """Print links into the UI, and serve it if the store is no server itself, until Ctrl-C."""
     pages = {views.EXPERIMENTS: "all experiments"}
     with session.reader() as reader, session.store() as store:
-        if asked.sweep != LATEST or reader.of_kind(Kind.SWEEP):
+        sweeps = [run for run in reader.of_kind(Kind.SWEEP) if STUDY not in run.tags]
+        if asked.sweep != LATEST or sweeps:
             run = listing.find_sweep(reader, asked.sweep)
             views.add(store, run.experiment_id, run.run_id)
             members = views.link(run.experiment_id, run.run_id)

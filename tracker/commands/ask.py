@@ -25,7 +25,7 @@ from unlearning.naming import LATEST
 
 READINGS = ("set_sizes", "mean_ratio", "one")  # of lambda, the weight of utility in GT
 RANKED_BY = ("gt", "z", "points_lost")  # samples
-TARGETS = ("gt", "z", "points_lost", "relearn_steps", "unlearning_gap")  # of an attempt
+TARGETS = ("gt", "z", "points_lost", "relearn_steps", "unlearning_gap", "auc")  # of an attempt
 PAPERS = ("svhn", "mnist", "cifar10")  # the data sets of the paper's Table 1
 DAY = 24 * 3600
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
@@ -79,8 +79,9 @@ class Correlate(Printed, OfSweep):
     GT is the ground-truth difficulty score. --target takes something else of the attempts that may
     be called hard: z, where the network stands among those that never saw the sample (high: it is
     remembered); points_lost, of test accuracy (high); relearn_steps, until fine-tuning brings the
-    sample back (few); unlearning_gap, how far it is from a network without the sample (high). Each
-    is there where it was measured.
+    sample back (few); unlearning_gap, how far it is from a network without the sample (high); auc,
+    how far an audit tells models that forgot the sample from those that never saw it, by the
+    likelihood ratio (high). Each is there where it was measured.
 
     --cells says what the table holds for each factor and
     algorithm: rho with stars for p-values that Holm's correction leaves small; its p-value, exact
@@ -122,12 +123,12 @@ class Correlate(Printed, OfSweep):
 
 
 class Sample(Printed, OfSweep):
-    """Show what is known of one training sample.
+    """Show one training sample: what became of it, and its factors.
 
-    Its difficulty percentile is the share of the sweep's samples that are easier, that of a factor
-    the share whose value is lower, ties counted half; on a terminal it is red where the sample is
-    at the hard end of the factor. Its image is written into the store's folder. csv and json have a
-    row an algorithm, with the factors as columns.
+    A table has the factors in which it stands out before unlearning. The percentile of a factor is
+    the share of the sweep's samples whose value is lower, ties counted half; on a terminal it is
+    red where the sample is at the hard end of the factor. Its image is written into the store's
+    folder. csv and json have a row an algorithm, with all factors as columns.
     """
 
     does = "tracker.api.answers:sample"
@@ -135,6 +136,13 @@ class Sample(Printed, OfSweep):
     example = "indelible sample 42 --format json"
 
     sample_id: int = option(whole(0), "Id of the sample.", required=True, flag="SAMPLE_ID")
+    all: bool = option(FLAG, "Tables of all factors, predictions and links.", on="line")
+
+    def check(self, spell: Spell) -> None:
+        """Refuse what csv and json have by themselves."""
+        super().check(spell)
+        if self.all and self.style != "table":
+            raise UserError(f"{spell('all')} has no effect: {self.style} has all factors already")
 
 
 class Agree(Printed, OfSweep):
@@ -226,16 +234,21 @@ class Report(Written):
 class Figures(Written):
     """Write the figures of a sweep and print their folder.
 
-    A file each: the correlations, each factor against GT (ground-truth difficulty score), and the
-    easiest and hardest samples.
+    A file each, the dozen that a paper needs: the correlations, what was known beforehand, the
+    probability by step, samples and factors as wholes, and the strongest factors.
     """
 
-    does = "tracker.api.pages:figures"
+    does = "tracker.api.drawing:figures"
     shows = "tracker.cli.ask:figures"
     example = "indelible figures --format pdf --output my-figures"
 
     kind: Literal["png", "pdf", "svg"] = option(
         choice("png", "pdf", "svg"), "What kind of files.", "png", flag="--format"
+    )
+    every: bool = option(
+        FLAG,
+        "Also each factor against GT (ground-truth difficulty score), and its samples.",
+        flag="--all",
     )
 
 
@@ -248,8 +261,8 @@ class Sql(Printed):
 
     does = "tracker.cli.sql:run"
     example = """
-        indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
-        indelible sql "from outcomes" --output outcomes.parquet
+        indelible sql "select sweep, algorithm, avg(steps) from attempts group by all"
+        indelible sql "from attempts" --output attempts.parquet
         """
     exclusive = (*(("explain", name) for name in ("output", "limit", "style")), ("output", "style"))
 

@@ -16,7 +16,7 @@ class Load(Command):
     the same.
     """
 
-    does = "tracker.cli.keep:load"
+    does = "tracker.cli.load:load"
     example = "indelible load --deep"
 
     deep: bool = option(FLAG, "Read everything again, edited tags too.")
@@ -39,7 +39,7 @@ class Check(Printed, Agreed):
     them again), deletes files that belong to no run, and loads the warehouse.
     """
 
-    does = "tracker.api.keeping:check"
+    does = "tracker.api.checking:check"
     shows = "tracker.cli.keep:check"
     example = "indelible check --repair"
     needs = (("yes", "repair"), ("at_most", "repair"))

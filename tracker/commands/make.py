@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,7 +39,6 @@ FAMILY = text("NAME|module:package.module:FAMILY")
 advanced = partial(option, advanced=True)
 
 WAYS = ("samples", "sample_ids", "requests", "ones")  # to say which samples
-ADVICE = re.compile(r"advice-.+-\d+-of-(\d+)-samples")  # the names of an advice's sweeps
 
 
 class Train(Computing):
@@ -75,8 +73,17 @@ class Train(Computing):
     )
     arch: str | None = option(
         text("NAME"),
-        lambda: f"{', '.join(architectures.names())}, or module:package.module:factory.",
+        lambda: (
+            f"{', '.join(architectures.names())}, a network of timm or torchvision as timm:NAME or "
+            "torchvision:NAME, or module:package.module:factory."
+        ),
         shown="small-cnn; mlp for a table",
+    )
+    arch_options: tuple[str, ...] = option(
+        text("KEY=VALUE"),
+        "An argument of the network's constructor, such as patch_size=4.",
+        flag="--arch-option",
+        many=True,
     )
     preset: str | None = option(text("NAME"), "How a preset trains on the data set, such as paper.")
     epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
@@ -201,7 +208,18 @@ class Named(Command):
     )
 
 
-class Members(Computing, Named, Unlearning):
+class Ending(Command):
+    """What is told when an attempt ends."""
+
+    until: str = option(
+        choice("flip", "reference"),
+        "What ends an attempt: the prediction flips, as in the paper; or the model stands where it "
+        "would, had it never seen the sample, which reference models tell (train --references).",
+        "flip",
+    )
+
+
+class Members(Computing, Named, Ending, Unlearning):
     """What is about the attempts of some algorithms on some samples."""
 
     samples: int | None = option(
@@ -220,12 +238,6 @@ class Repeated(Members):
     only_correct: bool = option(
         FLAG,
         "Choose among the samples that the base model gets right: of no other is any unlearned.",
-    )
-    until: str = option(
-        choice("flip", "reference"),
-        "What ends an attempt: the prediction flips, as in the paper; or the model stands where it "
-        "would, had it never seen the sample, which reference models tell (train --references).",
-        "flip",
     )
     repeats: int = advanced(
         whole(), "The same samples under this many seeds, one after the other.", 1, on="line"
@@ -329,30 +341,28 @@ class Predict(Printed, Repeated):
 class Advise(Printed, Limited, Members):
     """Say with which algorithm to unlearn each sample, and what that costs.
 
-    All algorithms are predicted for all samples first (see 'indelible predict'). Then those that
-    look best are tried on each sample, and the next best while none has flipped it for the points
-    of test accuracy that it may cost, or less. The best is the one that loses the fewest points.
-    Attempts are child runs of sweeps, as those of 'indelible sweep', and found again.
+    All algorithms are tried on all samples, in a sweep that is never the latest: name it to look at
+    it. Of those that flip a sample, or bring it to the reference, the best is the one that loses
+    the fewest points of test accuracy. Attempts that any sweep has made are found.
 
-    Where no algorithm is named all are considered of which the index knows something. What nothing
-    flips within the limit is named, with what training a model without it takes.
+    Where no algorithm is named all are tried of which 'indelible predict' knows something, and
+    until the reference also matching. What none unlearns within the limit is named.
     """
 
     does = "tracker.api.studies:advise"
     shows = "tracker.cli.studies:advise"
     example = "indelible advise --requests FILE --max-loss 1"
 
-    tries: int = option(whole(), "Algorithms that are tried on each sample in any case.", 2)
 
-
-class Tune(Printed, Limited, Computing, OfModel):
+class Tune(Printed, Limited, Computing, Ending, OfModel):
     """Look for hyper-parameters that fit a base model, and write them as a preset.
 
     Settings are judged on a few samples, by how many of them flip and how much test accuracy that
     costs, and by nothing else: of those that flip 95%, the ones that lose the least are taken;
     where none do, the ones that flip the most. The defaults and the presets are tried first, so
     that what is found is as good on these samples at least. Settings that flip under half of the
-    first 5 samples are not tried on the others. Settings that are given are not searched.
+    first 5 samples are not tried on the others. Settings that are given are not searched. Until the
+    reference, a flip is that a sample arrives there.
 
     Every trial is an MLflow run, a child of the tuning's. The same command called again goes on
     where it stopped, and writes the same file.
@@ -382,31 +392,61 @@ class Tune(Printed, Limited, Computing, OfModel):
     )
 
 
-class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
-    """Unlearn several samples from one model, and write the model that has forgotten all.
+class Unlearn(Printed, OnDevice, Named, Unlearning):
+    """Make one model that has forgotten all requests, and write it with a record.
 
-    Each step begins with the weights that the last one left, and what it rehearses never has any
-    of the requests. The command called again goes on where it stopped, and if it was done writes
-    the same files again.
+    A request is forgotten where the model stands where models stand that never saw it, as reference
+    models tell; where there are none, 32 are trained first. Without an algorithm the command
+    chooses: matching brings all requests there at once, at three learning rates, and the trial is
+    kept that forgets all and loses the least. Where none does for --max-loss points of test
+    accuracy or less, a model is trained without the requests.
+
+    It ends with exit code 1 where requests are not forgotten, which are named, or more is lost. The
+    command called again goes on where it stopped, and if it was done writes the same files again.
+    With --model FOLDER, of an earlier one, it goes on from there.
     """
 
     does = "tracker.api.studies:unlearn"
     shows = "tracker.cli.studies:unlearn"
     example = """
-        indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
-        indelible unlearn --algorithm neggrad --sample-ids ids.txt --order easy --output forgotten
+        indelible unlearn --requests requests.txt --output forgotten
+        indelible unlearn --requests tuesday.txt --model forgotten --output tuesday
+        indelible unlearn --requests requests.txt --algorithm retrain --output forgotten
         """
     stopped = RESUMES
-    requires = ("algorithms",)
 
-    output: Path = option(
-        path("DIR"), "Folder for the weights, the table and a note.", required=True
+    model: str = option(
+        handle("Model"),
+        "Base model: its name, id, or the beginning of its id; or the folder or the run id of an "
+        "earlier unlearning, to go on from it.",
+        LATEST,
     )
-    order: str = option(
-        choice("given", "easy", "hard", "together"),
-        "One after the other as given, or by the GT that 'indelible predict' foretells; or all at "
-        "once.",
-        "given",
+    output: Path = option(
+        path("DIR"), "Folder for the weights, the table and the record.", required=True
+    )
+    until: str = option(
+        choice("reference", "flip"),
+        "When a request counts as forgotten: the model stands where models stand that never saw "
+        "it; or its prediction is another one than the label.",
+        "reference",
+    )
+    max_loss: float = option(
+        real(0, 100, metavar="POINTS"), "Percentage points of test accuracy that it may cost.", 1.0
+    )
+    retrain: bool = option(
+        FLAG, "In any case also train a model without the requests, to stand beside."
+    )
+    references: int = advanced(
+        whole(2, 100_000), "Reference models to train where there are none.", 32
+    )
+    epochs: int | None = advanced(whole(), "Recipe of an imported model: passes over the data.")
+    lr: float | None = advanced(real(above=0), "Recipe of an imported model: learning rate.")
+    batch_size: int | None = advanced(whole(), "Recipe of an imported model: samples a step.")
+    optimizer: str | None = advanced(choice(*OPTIMIZERS), "Recipe of an imported model.")
+    order: str | None = advanced(
+        choice("given", "together"),
+        "One after the other as given, or all at once.",
+        shown="together where the algorithm can, else given",
     )
     rounds: int = advanced(
         whole(1, 1000),
@@ -414,25 +454,21 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
         3,
     )
     register: str | None = advanced(text("NAME"), "Also register it in MLflow as that model.")
-    reference: bool = advanced(
-        FLAG, "Also train a model without the requests, and say how near the unlearned one is."
-    )
-    strict: bool = advanced(
-        FLAG,
-        "End with exit code 1 where the model gets a request right that it has seen.",
-        on="line",
-    )
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What is given of a recipe, by the names of its fields."""
+        given = {name: getattr(self, name, None) for name in vars(RECIPE) if name != "seed"}
+        return {name: value for name, value in given.items() if value is not None}
 
     def check(self, spell: Spell) -> None:
-        """Refuse several algorithms, and samples that are not named."""
+        """Refuse samples that are not named, and until the flip to choose an algorithm."""
         super().check(spell)
-        if len(self.algorithms) > 1:
-            raise UserError(
-                f"{spell('algorithms')} is given {len(self.algorithms)} times: give one"
-            )
         if not (self.sample_ids or self.requests or self.ones):
             ways = f"{spell('requests')} or {spell('sample_ids')}"
             raise UserError(f"name what is to be forgotten with {ways}")
+        if self.until == "flip" and not self.algorithms:
+            raise UserError(f"with {spell('until')} flip name an algorithm: {spell('algorithms')}")
 
 
 class Audit(Printed, Computing, OfSweep):
@@ -495,8 +531,9 @@ class Measure(Printed, Computing, Named):
 class Demo(Limited, OnDevice):
     """Train, predict, unlearn, load, correlate, rank and report, on handwritten digits.
 
-    What is done already is found and not done again. Only attempts that are not in the store are
-    predicted.
+    With four algorithms until the prediction flips, and with ga until the model stands where it
+    would, had it never seen the sample, which 16 reference models tell. What is done already is
+    found and not done again. Only attempts that are not in the store are predicted.
     """
 
     does = "tracker.cli.demo:run"
@@ -504,14 +541,3 @@ class Demo(Limited, OnDevice):
     stopped = RESUMES
 
     samples: int = option(whole(), "How many.", 250)
-
-
-def advice_name(algorithm: str, part: int, samples: int) -> str:
-    """The name of a sweep in which an advice on samples tries an algorithm on a part of them."""
-    return f"advice-{algorithm}-{part}-of-{samples}-samples"
-
-
-def advised(name: str) -> int | None:
-    """On how many samples an advice was asked for, by the name of one of its sweeps, else None."""
-    match = ADVICE.fullmatch(name)
-    return int(match[1]) if match else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from tracker.store.read import Reader
 from tracker.store.records import RUN_ID, Kind, Known
+from tracker.sweep.plan import STUDY
 from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import UNTIL_REFERENCE, Status
@@ -37,6 +38,7 @@ def sweeps(reader: Reader) -> list[dict[str, Any]]:
             "engine_version": run.params.get("engine_version", "1"),
             "precision": run.params.get("precision", "float32"),
             "until": run.params.get("until", "flip"),
+            "study": run.tags.get(STUDY),
             "status": run.status,
             **_came_to(run.metrics, run.params.get("algorithms", "").split(",")),
         }
@@ -80,7 +82,7 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
 def find_sweep(reader: Reader, reference: str) -> Known:
     """The sweep, as `unlearning.naming` finds it. Raises UserError where there is none."""
     runs = {run.run_id: run for run in reader.of_kind(Kind.SWEEP)}
-    return runs[sweep_of(reference, [(run.run_id, run.name) for run in runs.values()])]
+    return runs[sweep_of(reference, [(run.run_id, run.name, run.tags) for run in runs.values()])]
 
 
 def member_of(reader: Reader, reference: str) -> str:
@@ -97,11 +99,19 @@ def member_of(reader: Reader, reference: str) -> str:
     return naming.find(reference, members, "child run", "'indelible sample' lists a sample's")
 
 
-def sweep_of(reference: str, sweeps: Sequence[naming.Named]) -> str:
-    """The id of the sweep that is meant, of those in a store. Raises UserError."""
-    if not sweeps:
+def sweep_of(reference: str, sweeps: Iterable[tuple[str, str, Mapping[str, str]]]) -> str:
+    """The id of the sweep that is meant, of those in a store; the latest is no study's.
+
+    Args:
+        sweeps: id, name and tags of each, the newest first.
+
+    Raises UserError where there is none.
+    """
+    is_any = reference != naming.LATEST
+    named = [(run_id, name) for run_id, name, tags in sweeps if is_any or STUDY not in tags]
+    if not named:
         raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
-    return naming.find(reference, sweeps, "sweep", "'indelible sweeps' lists them")
+    return naming.find(reference, named, "sweep", "'indelible sweeps' lists them")
 
 
 def _row(run: Known, params: tuple[str, ...]) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from tracker.base import images, parts
-from tracker.base.base_models import as_name
 from tracker.base.companions import SECOND, UNTOUCHED
-from tracker.base.references import ACCURACY
+from tracker.base.references import ACCURACY, SECONDS
 from tracker.reading.run_files import contents
 from tracker.store import identity, views
 from tracker.store.addresses import Address, is_same_file, without_password
@@ -28,6 +27,7 @@ from tracker.store.opening import look, open_store
 from tracker.store.read import Reader
 from tracker.store.records import (
     AVERAGED,
+    COMMAND,
     MEASURED_AT,
     NOTE,
     Data,
@@ -46,6 +46,7 @@ from tracker.sweep.parent import close
 from tracker.sweep.plan import KeptPlan, add_to_catalog, load_plan
 from tracker.sweep.shards import SHARD
 from unlearning import naming
+from unlearning.architectures import as_name
 from unlearning.errors import Failure, UserError
 
 CHILD = {
@@ -58,7 +59,7 @@ ORDER = (Kind.BASE_MODEL, Kind.PREDICTION, *CHILD, *CHILD.values())
 AT_A_TIME = 40  # runs of which all is in memory, their checkpoints too
 LEFT_OUT = (REGISTERED, views.TAG, views.TAGGED)  # tags that are true of one store alone
 # Metrics in which runs of one key may differ: times, and means over however many models there are.
-VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND, ACCURACY}
+VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND, ACCURACY, SECONDS}
 APART = 0.01  # of a metric: other machines come nearer
 
 Say = Callable[[str], None]
@@ -266,7 +267,7 @@ class _Merge:
         """A run as it is written here: it names base models by the ids that they have here."""
         tags = {name: said for name, said in run.tags.items() if name not in LEFT_OUT}
         for there, here in self.ids.items():
-            tags |= {NOTE: tags[NOTE].replace(there, here)} if NOTE in tags else {}
+            tags |= {n: tags[n].replace(there, here) for n in (NOTE, COMMAND) if n in tags}
         params = {n: self.ids.get(v, v) if n == "base_run_id" else v for n, v in run.params.items()}
         record = run.record(contents(self.source.reader.artifacts, run))
         return replace(record, params=params, tags=tags)

@@ -10,7 +10,7 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import Kind, Known
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
-from tracker.studies import REQUESTS, SAMPLES, audited, predicted
+from tracker.studies import RECORD, REQUESTS, SAMPLES, audited, predicted
 from tracker.studies import request_table as asked
 from tracker.sweep.plan import PLAN, read_plan
 
@@ -67,6 +67,7 @@ def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
         yield RunFile(REQUESTS, partial(there, REQUESTS))
         if run.status == "FINISHED":
             yield RunFile(asked.TABLE, table)
+            yield RunFile(RECORD, partial(there, RECORD))
     if "checkpoint" in tags:
         name = file_name("checkpoint", tags["checkpoint"])
         yield RunFile(name, lambda: read_checkpoint(artifacts, uri, tags) or b"")

@@ -8,12 +8,17 @@ run, which would take most of a sweep's time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from threading import current_thread, main_thread
 from typing import Any, TypeVar, cast
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.tracking.dbmodels.models import (
+    SqlInput,
+    SqlInputTag,
     SqlLatestMetric,
     SqlMetric,
     SqlParam,
@@ -26,10 +31,13 @@ from sqlalchemy import and_, delete, insert, select, text
 from sqlalchemy.orm import Session
 
 from tracker.store.read import Reader
-from tracker.store.records import Kind, Known, Record, all_metrics, milliseconds
+from tracker.store.records import PARENT, Kind, Known, Record, all_metrics, milliseconds
 from tracker.store.weights import FILE_TAGS, files_of
-from tracker.store.write import BEGUN, WHOLE, Change, Store, own_tags
+from tracker.store.write import BEGUN, CONTEXT, WHOLE, Change, Store, own_tags
 
+ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 MODELS = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # in the order of their keys
 
 Columns = dict[str, Any]
@@ -62,7 +70,14 @@ class SqlStore(Store):
             self.artifacts.write(uri(run_id), record.artifacts)
             tables[run_id] = self._tables(run_id, record, status, int(experiment_id), uri(run_id))
         there = BEGUN if status == "RUNNING" else WHOLE
-        theirs, gone = self._transaction(lambda s: _insert(s, tables, there))
+        parents = {i: r.tags[PARENT] for i, r in runs.items() if PARENT in r.tags}
+
+        def write(session: Session) -> tuple[set[str], dict[str, set[str]]]:
+            written = _insert(session, tables, there)
+            _share_inputs(session, parents)
+            return written
+
+        theirs, gone = self._transaction(write)
         for run in self.reader.some(run_ids=[*theirs]) if theirs else ():
             gone[run.run_id] = files_of(runs[run.run_id].tags) - files_of(run.tags)
         for run_id, names in gone.items():
@@ -103,10 +118,9 @@ class SqlStore(Store):
         )
         by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
         stored = [self._metric(metric) for metric in metrics]
-        latest = {
-            metric["key"]: metric
-            for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"]))
-        }
+        in_time = sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"]))
+        # The last of each, in the order of the record: MLflow's pages show them in the rows' order.
+        latest = {metric["key"]: metric for metric in (*stored, *in_time)}
         run = {
             "name": record.name,
             "source_type": "UNKNOWN",
@@ -145,12 +159,31 @@ class SqlStore(Store):
         """What is written in one transaction; it is tried again where the store is busy."""
 
         def attempt() -> Answer:
-            with self._sql.ManagedSessionMaker() as session:
+            with _uninterrupted(), self._sql.ManagedSessionMaker() as session:
                 if self.address.dialect == "sqlite":  # what is read first stays true until the end
                     session.execute(text("begin immediate"))
                 return write(session)
 
         return self.retry(attempt)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have signals that end the process wait for the end of the block.
+
+    In its middle, what they raise in the main thread could leave a transaction open, and the store
+    locked.
+    """
+    came: list[int] = []
+    numbers = ENDING if current_thread() is main_thread() else ()
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _insert(
@@ -181,6 +214,26 @@ def _insert(
         if rows:
             session.execute(insert(model.__table__), rows)
     return theirs, gone
+
+
+def _share_inputs(session: Session, parents: Mapping[str, str]) -> None:
+    """Give runs that have no data set as an input that of their parent runs, by the runs' ids."""
+    to: Any = SqlInput.destination_id
+    asked = select(to, SqlInput.source_id).where(to.in_(parents.values()))
+    sources: dict[str, str] = dict(session.execute(asked).all())
+    there = {*session.scalars(select(to).where(to.in_([*parents])))}
+    rows = [
+        {"input_uuid": run_id, "destination_type": "RUN", "destination_id": run_id}
+        | {"source_type": "DATASET", "source_id": sources[parent]}
+        for run_id, parent in parents.items()
+        if run_id not in there and parent in sources
+    ]
+    tag = {"name": CONTEXT.key, "value": CONTEXT.value}
+    if rows:
+        session.execute(insert(SqlInput.__table__), rows)
+        session.execute(
+            insert(SqlInputTag.__table__), [tag | {"input_uuid": r["input_uuid"]} for r in rows]
+        )
 
 
 def run_id_of(key: str) -> str:

@@ -80,7 +80,9 @@ def _file(address: Address) -> Iterator[sqlite3.Connection]:
     """
     assert address.file is not None
     log = address.file.with_name(f"{address.file.name}-wal")
-    settled = not (log.exists() and log.stat().st_size)
+    settled = True
+    with suppress(FileNotFoundError):  # whoever closes the database last deletes the log
+        settled = not log.stat().st_size
     how = "mode=rw" if not address.is_read_only else "immutable=1" if settled else "mode=ro"
     uri = f"file:{quote(str(address.file))}?{how}"
     try:

@@ -22,6 +22,10 @@ from unlearning.errors import UserError
 
 FILE = "store.json"
 TAG = "indelible.store"  # of an experiment
+LOCATIONS = (  # tables with URIs of artifacts, and their columns
+    *(("experiments", "artifact_location"), ("runs", "artifact_uri")),
+    ("logged_models", "artifact_location"),
+)
 
 
 class Experiment(NamedTuple):
@@ -120,7 +124,7 @@ def repoint(address: Address, roots: Sequence[str]) -> None:
     assert address.file is not None
     new = (address.folder / FOLDER).as_uri()
     with closing(sqlite3.connect(address.file, timeout=20)) as connection, connection:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+        for table, column in LOCATIONS:
             connection.executemany(
                 f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608 - our words
                 f"where substr({column}, 1, ?) = ?",

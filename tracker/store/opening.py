@@ -101,8 +101,8 @@ def look(address: Address, retry: Retry) -> Contents:
                 return Contents()
             revision = text("select version_num from alembic_version")
             every = select(queries.EXPERIMENTS).order_by("experiment_id")
-            rows = queries.fetched(connection, every)
-            experiments = (identity.Experiment(*row) for _, *row in rows)
+            columns = queries.fetched(connection, every)
+            experiments = (identity.Experiment(*row) for _, *row in zip(*columns, strict=True))
             return Contents(connection.scalar(revision), tuple(experiments))
 
     if address.file is not None and not address.file.exists():

@@ -75,26 +75,27 @@ class Reader:
     def rows(self, run_ids: Sequence[str]) -> Tables:
         """Params, tags and latest metrics of these runs."""
         found = {name: self._of(source, run_ids) for name, source in queries.PAIRS.items()}
-        return {name: _table(rows, STAGING[name]) for name, rows in found.items()}
+        return {name: _table(columns, STAGING[name]) for name, columns in found.items()}
 
     def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
         """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
         if run_ids is None:
-            rows = self._fetched(select(queries.RUNS).where(queries.RUNS.c.kind == kind))
+            columns = self._fetched(select(queries.RUNS).where(queries.RUNS.c.kind == kind))
         else:
-            rows = self._of(queries.RUNS, run_ids)
+            columns = self._of(queries.RUNS, run_ids)
         order = [("start_time", "descending"), ("run_id", "ascending")]
-        runs = _table(rows, RUN_COLUMNS).sort_by(order)
+        runs = _table(columns, RUN_COLUMNS).sort_by(order)
         return as_known(runs, self.rows(runs["run_id"].to_pylist()))
 
     def finished(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
         key = queries.MEMBERS.c.key
         digested = or_(false(), *(key.like(f"{digest}-%") for digest in digests))
-        keys: dict[str, str] = dict(self._fetched(select(queries.MEMBERS).where(digested)))
-        tags = _by_run(self._of(queries.PAIRS["tags"], [*keys], TOLD))
+        found = self._fetched(select(queries.MEMBERS).where(digested))
+        keys: dict[str, str] = dict(zip(*found, strict=True))
+        tags = _by_run(*self._of(queries.PAIRS["tags"], [*keys], TOLD))
         wanted = (*AVERAGED.values(), *READ.values())
-        metrics = _by_run(self._of(queries.PAIRS["metrics"], [*keys], wanted))
+        metrics = _by_run(*self._of(queries.PAIRS["metrics"], [*keys], wanted))
         return {
             key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
             for run_id, key in keys.items()
@@ -103,26 +104,28 @@ class Reader:
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
-        return {run_id for (run_id,) in self._fetched(text("select run_uuid from runs"))}
+        (run_ids,) = self._fetched(text("select run_uuid from runs"))
+        return set(run_ids)
 
-    def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Rows:
+    def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Columns:
         """The values of metrics of these runs, of those names or of all: POINTS, None for NaN."""
         return self._of(queries.POINTS, run_ids, names)
 
     def _of(
         self, source: Any, run_ids: Sequence[str], names: Collection[str] | None = None
-    ) -> queries.Rows:
+    ) -> queries.Columns:
         """The rows of a relation that are of these runs, and have a key of those names."""
-        rows: queries.Rows = []
+        columns: queries.Columns = [[] for _ in source.c]
         for some in in_blocks(run_ids, queries.AT_A_TIME):
             query = select(source).where(source.c.run_id.in_(some))
             if names is not None:  # as a term, or SQLite walks through all runs' values of a name
                 query = query.where(source.c.key.concat("").in_(names))
-            rows += self._fetched(query)
-        return rows
+            for known, values in zip(columns, self._fetched(query), strict=True):
+                known += values
+        return columns
 
-    def _fetched(self, query: Any) -> queries.Rows:
-        def attempt() -> queries.Rows:
+    def _fetched(self, query: Any) -> queries.Columns:
+        def attempt() -> queries.Columns:
             with opened(self.address) as connection:
                 return queries.fetched(connection, query)
 
@@ -159,9 +162,8 @@ class Reader:
         found = {run.run_id: run for run in self.some(run_ids=run_ids)}
         kept = [run.run_id for run in found.values() if histories and HISTORIES not in run.tags]
         curves: dict[str, dict[str, list[float]]] = {run_id: {} for run_id in kept}
-        for run_id, key, _, step, value in sorted(
-            self.points(kept, histories) if kept else [], key=lambda point: point[3]
-        ):
+        points = zip(*self.points(kept, histories), strict=True)
+        for run_id, key, _, step, value in sorted(points, key=lambda point: point[3]):
             # What comes again after the last step is no part of it: see `records.all_metrics`.
             if step <= found[run_id].metrics.get(AVERAGED["steps"], math.inf):
                 curves[run_id].setdefault(key, []).append(_number(value))
@@ -171,7 +173,7 @@ class Reader:
         """These runs, in order, with every value of their metrics."""
         found = {run.run_id: run for run in self.some(run_ids=run_ids)}
         points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        for run_id, key, at, step, value in self.points(run_ids, None):
+        for run_id, key, at, step, value in zip(*self.points(run_ids, None), strict=True):
             points[run_id].append(Point(key, _number(value), at, step))
         return [replace(found[i], points=tuple(sorted(points[i]))) for i in run_ids]
 
@@ -219,8 +221,8 @@ class ClientReader(Reader):
             ]
             for name in ROWS
         }
-        tables = {name: _table(values, STAGING[name]) for name, values in pairs.items()}
-        return {"runs": _table(rows, RUN_COLUMNS), **tables}
+        tables = {n: _table(_columns(rows, 3), STAGING[n]) for n, rows in pairs.items()}
+        return {"runs": _table(_columns(rows, len(RUN_COLUMNS)), RUN_COLUMNS), **tables}
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
@@ -254,7 +256,7 @@ class ClientReader(Reader):
         ids = [e.experiment_id for e in self.store.client.search_experiments(ViewType.ALL)]
         return {run.info.run_id for run in self.store.runs(ids, deleted_too=True)}
 
-    def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Rows:
+    def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Columns:
         """The values of metrics of these runs, of those names or of all: POINTS, None for NaN."""
         if names is None:
             asked = [
@@ -264,11 +266,12 @@ class ClientReader(Reader):
             asked = [(run_id, name) for run_id in run_ids for name in names]
         history = self.store.client.get_metric_history
         answers = self.store.at_once(lambda one: history(*one), asked)
-        return [
+        rows = [
             (*one, p.timestamp, p.step, None if math.isnan(p.value) else p.value)
             for one, points in zip(asked, answers, strict=True)
             for p in points
         ]
+        return _columns(rows, len(POINTS))
 
 
 def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
@@ -277,10 +280,7 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
         place = runs.schema.get_field_index(name)
         runs = runs.set_column(place, name, runs[name].cast(pa.int64()))  # milliseconds
     columns = ("run_id", "key", "value")
-    told = {
-        name: _by_run(zip(*(rows[name][column].to_pylist() for column in columns), strict=True))
-        for name in ROWS
-    }
+    told = {name: _by_run(*(rows[name][column].to_pylist() for column in columns)) for name in ROWS}
     params, tags, metrics = (told[name] for name in ROWS)
     return [
         Known(
@@ -301,15 +301,18 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
     ]
 
 
-def _by_run(pairs: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, Any]]:
+def _by_run(*columns: Iterable[Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for run_id, key, value in pairs:
+    for run_id, key, value in zip(*columns, strict=True):
         found.setdefault(run_id, {})[key] = value
     return found
 
 
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> queries.Columns:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+
+
+def _table(columns: queries.Columns, schema: pa.Schema) -> pa.Table:
     pairs = zip(columns, schema.types, strict=True)  # with its type it is made in an eighth
     return pa.table([pa.array(column, kind) for column, kind in pairs], schema=schema)
 

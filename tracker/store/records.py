@@ -22,10 +22,12 @@ import tracker
 
 RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
 NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
+COMMAND = "command"  # the tag of a member with what does it again
 PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
 VERSIONS = "factor_versions"  # the tag of a member with the versions of its factors
 HISTORIES = "histories"  # the tag of a member whose histories are not kept
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
+FLIPPED_TO = "flipped_to"  # the tag of a member whose sample is taken for this class now
 PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
@@ -37,6 +39,8 @@ AVERAGED = {
     "test_accuracy": "performance/test_accuracy",
     "elapsed_s": "cost/elapsed_s",
 }
+
+POINTS_LOST = "points_lost"  # a metric of members: percentage points of test accuracy
 
 # Other metrics of members that a sweep is summed up by.
 READ = {

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.records import AVERAGED, PARENT, READ, Finished, Kind
+from tracker.store.records import AVERAGED, PARENT, POINTS_LOST, READ, Finished, Kind
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -39,7 +39,7 @@ MEMBERS = {
     f"metrics.`{AVERAGED['gt']}`": 90,
     f"metrics.`{READ['z']}`": 90,
     f"metrics.`{READ['forgotten']}`": 90,
-    f"metrics.`{AVERAGED['test_accuracy']}`": 90,
+    f"metrics.`{POINTS_LOST}`": 90,
     "params.`algorithm`": 80,
     "tags.`label`": 60,
     "tags.`status`": 90,

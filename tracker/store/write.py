@@ -48,6 +48,7 @@ OWN_ID = "{run_id}"  # in the note of a base model, in place of its run id
 # for them at once.
 IDENTITY = ("kind", "key", "execution")
 WHOLE = ("FINISHED",)  # statuses of runs that count as written
+CONTEXT = InputTag(key="mlflow.data.context", value="training")  # of a data set as an input
 BEGUN = ("RUNNING", "FINISHED", "KILLED", "FAILED")
 
 Change = tuple[Mapping[str, float], Mapping[str, str]]  # metrics, NaN without a value; and tags
@@ -186,8 +187,7 @@ class Store(Runs):
             source = json.dumps({"name": data.name, "sha256": data.fingerprint})
             profile, digest = json.dumps(dict(data.profile)), data.fingerprint[:32]
             dataset = Dataset(data.name, digest, "indelible", source, profile=profile)
-            tag = InputTag(key="mlflow.data.context", value="training")
-            self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
+            self.client.log_inputs(run_id, [DatasetInput(dataset, [CONTEXT])])
         return run_id
 
     # The two ways in which all runs are written; a database has its own
@@ -200,12 +200,16 @@ class Store(Runs):
         Args:
             status: RUNNING for one that is only begun.
         """
+        parents = {record.tags[PARENT] for record in records if PARENT in record.tags}
+        inputs = {p: found.dataset_inputs for p in parents if (found := self.run(p).inputs)}
 
         def write(record: Record) -> tuple[str, bool]:
             is_only = record.tags["kind"] != Kind.MEMBER  # these have one driver
             if is_only and (first := self._first(experiment_id, record, status)):
                 return first, False
             run_id = self._begin(experiment_id, record)
+            if data := inputs.get(record.tags.get(PARENT, "")):
+                self.client.log_inputs(run_id, data)
             if status == "FINISHED":
                 self.client.set_terminated(run_id, status, record.ended_ms)
             if is_only and (first := self._first(experiment_id, record, status)) != run_id:

@@ -40,6 +40,7 @@ from tracker.studies.audited import (
     UNTOUCHED,
     Row,
     as_file,
+    compared,
     evaluated,
     file_name,
     read_audited,
@@ -62,6 +63,7 @@ from unlearning.version import VERSION
 FEWEST = 6  # models of each part
 NEIGHBOURS = 4  # of a sample, in the test set
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a sample's copies, in pixels
+PICTURE = "audited.png"
 COMPUTED = ("saw", "phi", "points_lost", "steps")  # of a model
 
 
@@ -141,6 +143,10 @@ def audit(
         content = as_file(table)
         sha256 = hashlib.sha256(content).hexdigest()
         store.attach(run_id, file_name(sha256), content, (TAG, sha256))
+        if drawn := compared(table, rows):
+            from analysis.figures import as_png, audited  # matplotlib, which takes a while
+
+            store.attach(run_id, PICTURE, as_png(partial(audited, drawn)), ("figures", "png"))
         metrics = {
             f"{row['algorithm']}/{name}": value
             for row in rows
@@ -248,12 +254,17 @@ def _asked_about(base: BaseModel, at: Tensor) -> tuple[Tensor, Tensor]:
         at: positions of the samples, (S,).
 
     Returns: images (S, queries, C, H, W) and labels (S, queries). The nearest ones are so by the
-    base model's features; where a class has fewer test samples than NEIGHBOURS, others stand in.
+    base model's features, or its logits where it has none; where a class has fewer test samples
+    than NEIGHBOURS, others stand in.
     """
     images, labels = base.train_inputs[at], base.train_labels[at]
     moves = MOVES if min(images.shape[-2:]) > 1 else ()
     copies = [_shifted(images, *move) for move in moves]
-    apart = torch.cdist(base.train_features[at].double(), base.test_features.double())
+    if base.head is None:
+        own, others = base.train_logits[at], base.test_logits
+    else:
+        own, others = base.train_features[at], base.test_features
+    apart = torch.cdist(own.double(), others.double())
     apart[labels[:, None] != base.test_labels] = torch.inf
     count = min(NEIGHBOURS, len(base.test_labels))
     nearest = apart.topk(count, largest=False).indices  # (S, count)

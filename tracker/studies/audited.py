@@ -137,6 +137,26 @@ def _of_all(part: Any, found: Sequence[_Sample], rows: Sequence[Row]) -> Row:
     }
 
 
+def compared(table: pa.Table, rows: Sequence[Row]) -> list[Row]:
+    """z of the models that are compared, a row an algorithm, as the report `audited` has them.
+
+    Args:
+        table: in the columns of SCHEMA. rows: over all samples, of `evaluated`.
+    """
+    frame = table.to_pandas()
+    frame = frame[frame["is_audited"] & np.isfinite(frame["z"])]
+    z = {of: part["z"].to_numpy() for of, part in frame.groupby(["algorithm", "saw"])}
+    controls = {"never_saw": z.get((UNTOUCHED, False)), "untouched": z.get((UNTOUCHED, True))}
+    names = {name for name, saw in z if saw} - {UNTOUCHED}
+    if any(control is None for control in controls.values()):
+        return []
+    return [
+        row | controls | {"forgot": z[row["algorithm"], True]}
+        for row in rows
+        if row["algorithm"] in names
+    ]
+
+
 # Files
 
 

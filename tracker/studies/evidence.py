@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from factors.distance import softmax_distance
 from factors.outcome import best_attack
-from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Params, logits
-from unlearning.losses import log_prob, wide
+from unlearning.engine import SLACK
+from unlearning.losses import log_odds, log_prob, wide
 
-GAP = "unlearning_gap"  # of `reference`
+ROOM = 0.1  # standard deviations from the ends of the middle 90% to where a request is brought
 
 
 def evidence(base: BaseModel, state: Params, requests: Tensor) -> dict[str, float]:
@@ -52,27 +53,43 @@ def evidence(base: BaseModel, state: Params, requests: Tensor) -> dict[str, floa
     return {name: float(value) for name, value in found.items() if not value.isnan()}
 
 
-def reference(base: BaseModel, state: Params, requests: Tensor) -> dict[str, float]:
-    """A model against one that was trained without the requests, which is trained here.
+class Standing(NamedTuple):
+    """Where requests stand among models that never saw them, (M,) float64 each.
 
-    `reference_test_accuracy`; `reference_requests_accuracy`, which is what a model that never saw
-    them says of them; `unlearning_gap`, and `untouched_gap` of the base model: the distance of
-    class probabilities on the test set, as the factor `unlearning_gap` has it.
+    Attributes:
+        limit: |z| within which 90% of such models are.
+    """
+
+    z: Tensor
+    z_error: Tensor
+    limit: Tensor
+
+
+def standing(base: BaseModel, state: Params, requests: Tensor) -> Standing | None:
+    """Where the requests stand in a model; None where the base model has no reference models.
 
     Args:
-        state: as of `evidence`, or a state dict, which has tied weights under each of their names.
-
-    Raises UserError where the base model's recipe is not known.
+        state: parameters and buffers by name. requests: (M,), positions in the training split.
     """
-    stacked = left_out_models(base, requests[None])
-    other = base.model.at({name: part[0] for name, part in stacked.items()})
-    once = {name: state[name] for name in base.state.keys() & state.keys()}
-    test, own = logits(other, base.test_inputs), logits(base.model.at(once), base.test_inputs)
-    asked = logits(other, base.train_inputs[requests]).argmax(dim=1)
-    found = {
-        "reference_test_accuracy": wide(test.argmax(dim=1) == base.test_labels).mean(),
-        "reference_requests_accuracy": wide(asked == base.train_labels[requests]).mean(),
-        GAP: softmax_distance(own, test),
-        "untouched_gap": softmax_distance(base.test_logits, test),
-    }
-    return {name: float(value) for name, value in found.items()}
+    if (references := base.references) is None:
+        return None
+    said, at = logits(base.model.at(state), base.train_inputs[requests]), requests.cpu()
+    phi = log_odds(said, base.train_labels[requests]).cpu().double()
+    out = references.outside
+    z = out.z(phi, at)
+    return Standing(z, out.z_error(z, at), out.limit(at))
+
+
+def goals(base: BaseModel, requests: Tensor) -> Tensor:
+    """Log-odds to bring requests to, (M,) float64 in main memory.
+
+    Those that the base model would have had it never seen them (`BaseModel.targets`), but within
+    the middle 90% of models that did not, whatever its place among its kind.
+
+    Raises UserError as `BaseModel.targets` does.
+    """
+    wanted, at = base.targets(requests), requests.cpu()
+    assert base.references is not None  # else there were no targets
+    out = base.references.outside
+    most = (out.limit(at) - ROOM - SLACK / out.sd[at]).clamp(min=0)
+    return out.mean[at] + out.sd[at] * out.z(wanted, at).clamp(-most, most)

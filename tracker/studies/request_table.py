@@ -16,11 +16,13 @@ TAG = "requests_sha256"  # of its run: the SHA-256 of that file
 
 
 class Ended(StrEnum):
-    """What became of a request."""
+    """What became of a request; until the flip it is told by the prediction, else by z."""
 
-    FORGOTTEN = "forgotten"  # its own steps made its prediction another than the base model's
+    FORGOTTEN = "forgotten"  # its own steps made its prediction another than the base model's; or
+    # it stands where models stand that never saw it
+    OVER_FORGOTTEN = "over_forgotten"  # below these
     MISCLASSIFIED = "misclassified"  # so it is, but after steps for others alone
-    REMEMBERED = "remembered"
+    REMEMBERED = "remembered"  # the prediction is as before; or it is above these models
     WRONG = "already_wrong"  # under the base model: nothing was unlearned
     NEVER = "never_seen"  # the model was trained without it
 
@@ -36,6 +38,10 @@ class Row:
         points_lost: by these steps, percentage points of test accuracy; of steps for several
             samples at once it is nobody's.
         forget_prob: p of its label, of the last weights. sample_path: of its file, if it has one.
+        z, z_error: where it stands among models that never saw it, and the standard error of that;
+            None without reference models. z_limit: |z| within which 90% of these models are.
+        z_untouched, z_retrained: z in the base model, and in one that was trained without the
+            requests, where that was made.
     """
 
     sample_id: int
@@ -47,12 +53,24 @@ class Row:
     points_lost: float | None
     forget_prob: float
     sample_path: str | None
+    z: float | None = None
+    z_error: float | None = None
+    z_limit: float | None = None
+    z_untouched: float | None = None
+    z_retrained: float | None = None
 
 
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+STANDING = ("z", "z_error", "z_limit", "z_untouched", "z_retrained")
 READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
     **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
     "is_wrong_now": "True".__eq__,
-    "points_lost": lambda text: float(text) if text else None,
+    **dict.fromkeys(
+        ("points_lost", "z", "z_error", "z_limit", "z_untouched", "z_retrained"), _number
+    ),
     "forget_prob": float,
     "sample_path": lambda text: text or None,
 }

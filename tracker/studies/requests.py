@@ -1,32 +1,42 @@
-"""Deletion requests: samples that one model is to forget, all of them, and in which order."""
+"""Deletion requests: samples that one model is to forget, all of them, how, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-import torch
+from torch import Tensor
 
-from tracker.base.base_models import BaseRun
-from tracker.base.beforehand import forecasts
-from tracker.base.workers import Engine, Stop
 from tracker.store.records import sha256_of
-from tracker.store.write import Store
-from tracker.sweep.choosing import misclassified
-from tracker.sweep.plan import Plan
+from tracker.sweep.plan import FLIP, Plan
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable
+
+RETRAIN = "retrain"  # the algorithm that is exact, and the last resort
+USUAL = "matching"  # the one that is taken where none is named, at several learning rates
+RATES = (1 / 3, 1.0, 3.0)  # of its usual one
+VERSION = 2  # of what an unlearning comes to and keeps
 
 
 class Order(StrEnum):
     """In which order samples are unlearned."""
 
     GIVEN = "given"
-    EASY = "easy"  # the highest predicted GT first
-    HARD = "hard"  # the lowest first
     TOGETHER = "together"  # all at once
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An unlearning that another one goes on from: its key, requests, weights and record."""
+
+    key: str
+    sample_ids: tuple[int, ...]
+    state: Mapping[str, Tensor] = field(repr=False)
+    record: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -34,66 +44,81 @@ class Requests:
     """What is to be forgotten, and how.
 
     Attributes:
-        plan: base model, one algorithm, samples, seed and preset, as of a sweep of these samples.
-        order: of the steps.
+        plans: a plan a trial, of base model, an algorithm, the samples, seed and preset, as of a
+            sweep of these samples. The trial that loses the least of those that forget all is kept.
+        orders: of the steps of each.
         rounds: passes over the requests, at most: those that later steps made remembered again
             are unlearned once more.
+        max_loss: percentage points of test accuracy that it may cost.
+        last: the plan of training a model without the requests, where no trial does it; None where
+            that cannot be. is_compared: whether that model is trained in any case.
+        earlier: what it goes on from; from the base model if None.
 
-    Raises UserError where the algorithm cannot do them in that order.
+    Raises UserError where an algorithm cannot do them in its order.
     """
 
-    plan: Plan
-    order: Order
+    plans: tuple[Plan, ...]
+    orders: tuple[Order, ...]
     rounds: int
+    max_loss: float
+    last: Plan | None = None
+    is_compared: bool = False
+    earlier: Earlier | None = None
 
     def __post_init__(self) -> None:
-        if self.order is Order.TOGETHER:
-            refuse_unable(self.algorithm)
-        elif self.algorithm.is_exact:
-            raise UserError(
-                f"{self.algorithm.name} trains a model without all of them, in one go: give "
-                "--order together"
-            )
+        for plan, order in zip(self.plans, self.orders, strict=True):
+            algorithm = plan.algorithms[0]
+            if order is Order.TOGETHER:
+                refuse_unable(algorithm)
+            elif algorithm.is_exact:
+                raise UserError(
+                    f"{algorithm.name} trains a model without all of them, in one go: give "
+                    "--order together"
+                )
 
     @property
-    def algorithm(self) -> Algorithm:
-        """The one that unlearns."""
-        return self.plan.algorithms[0]
+    def sample_ids(self) -> tuple[int, ...]:
+        """Of all requests, the earlier ones first."""
+        return self.plans[0].sample_ids
+
+    @property
+    def until(self) -> str:
+        """What is asked of a request: another prediction, or to stand where the reference does."""
+        return self.plans[0].until
+
+    @property
+    def algorithms(self) -> list[str]:
+        """The names of the algorithms that are tried, each once."""
+        return [*dict.fromkeys(plan.algorithms[0].name for plan in self.plans)]
 
     @property
     def key(self) -> str:
         """The same for the same requests."""
-        ids = self.plan.sample_ids
-        ordered = list(ids) if self.order is Order.GIVEN else sorted(ids)
-        digest = self.plan.digest(self.algorithm)
-        return sha256_of(digest, str(self.order), self.rounds, ordered)[:32]
+        ids, orders = self.sample_ids, [str(order) for order in dict.fromkeys(self.orders)]
+        ordered = list(ids) if orders == [Order.GIVEN] else sorted(ids)
+        digests = [plan.digest(plan.algorithms[0]) for plan in self.plans]
+        more = list[object]()
+        if self.until != FLIP:
+            more += [self.max_loss, self.last is not None]
+        more += [self.is_compared] if self.is_compared else []
+        more += [self.earlier.key] if self.earlier else []
+        return sha256_of(VERSION, *digests, *orders, self.rounds, ordered, *more)[:32]
 
 
-def in_order(
-    store: Store,
-    base_run: BaseRun,
-    requests: Requests,
-    engine: Engine,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[int]:
-    """The sample ids in the order of the steps.
+def at_rates(algorithm: Algorithm) -> list[Algorithm]:
+    """The algorithm at several learning rates, RATES times its own."""
+    own = algorithm.settings()
+    return [type(algorithm).from_text({**own, "lr": float(own["lr"]) * k}) for k in RATES]
 
-    Easy and hard are told by the GT that the index (`factors.index`) predicts from the base model.
-    Equal ones come by their ids, and those of which it says nothing last.
 
-    Raises UserError where the index knows nothing of the algorithm.
-    """
-    if requests.order not in (Order.EASY, Order.HARD):
-        return list(requests.plan.sample_ids)
-    say("finding out which requests are easy ...")
-    ids, wrong = sorted(requests.plan.sample_ids), misclassified(base_run.model)
-    with engine.pool(base_run.model, Stop()) as pool:
-        gt = forecasts(store, base_run, requests.algorithm, ids, pool)["gt"]
-    if gt.isnan().all() and not wrong.issuperset(ids):
-        raise UserError(
-            f"which samples are easy for {requests.algorithm.name} is not known beforehand: give "
-            "--order given"
-        )
-    key = -gt if requests.order is Order.EASY else gt
-    places = torch.argsort(key.nan_to_num(torch.inf), stable=True)
-    return [ids[place] for place in places.tolist()]
+def order_of(algorithm: Algorithm, asked: str | None, until: str) -> Order:
+    """The order that is asked for; else all at once where that can be, but not until the flip."""
+    if asked is not None:
+        return Order(asked)
+    is_set = algorithm.is_exact or (until != FLIP and algorithm.takes_sets)
+    return Order.TOGETHER if is_set else Order.GIVEN
+
+
+def retraining() -> Algorithm:
+    """The algorithm that trains a model without the requests."""
+    return algorithms.get(RETRAIN)()

@@ -42,6 +42,7 @@ from tracker.studies import SAMPLES
 from tracker.studies.search import Found, Progress, Task, as_words, search
 from tracker.studies.study import at_work, begun
 from tracker.sweep.memory import chunk_size, workers_within
+from tracker.sweep.plan import FLIP, REFERENCE, ending
 from tracker.sweep.trials import ENOUGH, SEEN, Attempt, Trial, attempts
 from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm
@@ -74,7 +75,7 @@ class Trials:
 
     Attributes:
         tuning_id: of the tuning whose children new trials become.
-        sample_ids: in the order in which they are tried.
+        sample_ids: in the order in which they are tried. references: see `ending`.
     """
 
     store: Store
@@ -83,13 +84,15 @@ class Trials:
     tuning_id: str
     sample_ids: Sequence[int]
     seed: int
+    references: str | None = None
     stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self) -> None:
         base, arch = self.base_run, architectures.provider(self.base_run.arch)
         data = base.model.dataset.fingerprint
         parts = (base.weights_sha256, data, base.arch, base.precision, str(arch or ""))
-        self.digest = sha256_of("trial", *parts, self.seed, VERSION)[:16]
+        end = _ends(self.references).values()
+        self.digest = sha256_of("trial", *parts, self.seed, VERSION, *end)[:16]
         made = self.store.finished_runs(Kind.TRIAL, f"tags.key LIKE '{self.digest}%'")
         self.known = {run.data.tags["key"]: run.data.metrics for run in made}
 
@@ -121,7 +124,8 @@ class Trials:
             return known
         base, found, started = self.base_run.model, list[Attempt](), time.perf_counter()
         most = chunk_size(base, algorithm, by_device(base.device), SEEN, room)
-        compute = partial(attempts, algorithm=algorithm, seed=self.seed, stop=self.stop)
+        how, seed, stop = self.references, self.seed, self.stop
+        compute = partial(attempts, algorithm=algorithm, seed=seed, stop=stop, references=how)
         for some in (first, rest):
             if found and not whole and fmean(attempt.flipped for attempt in found) < HOPELESS:
                 break
@@ -146,6 +150,7 @@ class Trials:
                 "seed": self.seed,
                 "engine_version": VERSION,
                 "precision": self.base_run.precision,
+                **_ends(self.references),
                 **settings,
             },
             tags={"key": key, "code_version": code_version(), NOTE: TRIAL_NOTE.format(name)},
@@ -165,20 +170,24 @@ def tune(
     seed: int,
     engine: Engine = THREADS,
     progress: Progress = lambda trials, doing: None,
+    until: str = FLIP,
 ) -> Tuned:
     """Look for settings of algorithms, and write trials as runs. What is there is found.
 
     Args:
         sample_ids: on which settings are tried, in this order. seed: of unlearning and sampler.
+        until: what ends attempts: FLIP or REFERENCE.
 
-    Raises UserError where memory has no room for one sample, or an algorithm spoils the model.
+    Raises UserError where memory has no room for one sample, where an algorithm spoils the model,
+    or too few reference models tell of a sample.
     """
+    references = ending(base_run.model, sample_ids, until)
     close_stale_sweeps(store)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
-    record = _record(base_run, todo, sample_ids, seed)
+    record = _record(base_run, todo, sample_ids, seed, references)
     tuning_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.TUNING)
     is_done = store.run(tuning_id).info.status == "FINISHED"
-    trials = Trials(store, base_run, experiment_id, tuning_id, sample_ids, seed)
+    trials = Trials(store, base_run, experiment_id, tuning_id, sample_ids, seed, references)
     with nullcontext() if is_done else at_work(store, tuning_id, f"tuning {record.name}"):
         found = [_searched(task, trials, engine, progress) for task in todo]
         if not is_done:
@@ -203,8 +212,17 @@ def _searched(task: Task, trials: Trials, engine: Engine, progress: Progress) ->
         return search(task, trials.seed, tried, progress)
 
 
+def _ends(references: str | None) -> dict[str, str]:
+    """What ends attempts, as params and parts of keys; nothing where it is the flip."""
+    return {"until": REFERENCE, "references": references} if references else {}
+
+
 def _record(
-    base_run: BaseRun, todo: Sequence[Task], sample_ids: Sequence[int], seed: int
+    base_run: BaseRun,
+    todo: Sequence[Task],
+    sample_ids: Sequence[int],
+    seed: int,
+    references: str | None,
 ) -> Record:
     """The run of a tuning as it begins.
 
@@ -212,7 +230,7 @@ def _record(
     """
     base = (base_run.weights_sha256, base_run.model.dataset.fingerprint, base_run.arch)
     how = (base_run.precision, VERSION, version("optuna"), ENOUGH, FIRST)
-    names = [task.name for task in todo]
+    names, end = [task.name for task in todo], _ends(references).values()
     who = {name: str(of) for name in names if (of := algorithms.provider(name))}
     each = [
         {
@@ -237,9 +255,10 @@ def _record(
             "trials": max(task.trials for task in todo),
             "seed": seed,
             "sampler": f"TPE of optuna {version('optuna')}",
+            **_ends(references),
         },
         tags={
-            "key": sha256_of("tuning", *base, *how, each, list(sample_ids), seed)[:32],
+            "key": sha256_of("tuning", *base, *how, each, list(sample_ids), seed, *end)[:32],
             PROCESS: this_process(),
             NOTE: note,
             **({"algorithm_providers": json.dumps(who)} if who else {}),

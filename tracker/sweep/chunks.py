@@ -19,9 +19,13 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
 from tracker.store.records import (
     AVERAGED,
+    COMMAND,
+    FLIPPED_TO,
     KEPT_STEP,
     NOTE,
     PATH,
+    POINTS_LOST,
+    READ,
     VERSIONS,
     Known,
     Record,
@@ -31,8 +35,9 @@ from tracker.store.records import (
 )
 from tracker.store.weights import file_name
 from tracker.sweep.memory import chunk_size, halved
-from tracker.sweep.notes import member_note
+from tracker.sweep.notes import member_command, member_note
 from tracker.sweep.plan import Plan
+from tracker.sweep.summary import points_lost
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
@@ -47,6 +52,8 @@ from unlearning.version import VERSION
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
+# Metrics that MLflow's page of a member begins with: it has them in the order of writing.
+FIRST = (AVERAGED["gt"], READ["z"], POINTS_LOST, AVERAGED["test_accuracy"], AVERAGED["steps"])
 CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 
 
@@ -146,12 +153,13 @@ class ChunkRunner:
             seen = base.some(plan.remaining_count)
             chunk = evaluate(base, positions.to(base.device), found, seen)
         with self.clock.of("factors"):
-            columns = {name: values[rows] for name, values in self.pre.items()}
-            columns |= post_values(chunk, plan.families)
+            columns = post_values(chunk, plan.families)
+            columns |= {name: values[rows] for name, values in self.pre.items()}
         histories = [_histories(chunk, member) for member in range(len(sample_ids))]
+        flipped_to = chunk.flipped_to
         unlearned = found.cpu()
         del chunk, found  # what they have on a device
-        metrics = {self.metrics[name]: values.tolist() for name, values in columns.items()}
+        metrics = self._metrics(columns)
         for name, values in unlearned.details.items():
             metrics[f"{algorithm.name}/{name}"] = values.tolist()
         with self.clock.of("checkpoints"):
@@ -175,18 +183,20 @@ class ChunkRunner:
                         **({"until": plan.until} if plan.references else {}),
                         **algorithm.settings(),
                     },
-                    tags={
+                    tags={  # in this order MLflow shows them
+                        "status": str(status),
+                        **({} if (to := flipped_to[member]) is None else {FLIPPED_TO: str(to)}),
+                        **({} if kept == last else {KEPT_STEP: str(kept)}),
                         "sample_id": str(sample_id),
-                        "split_position": str(position),
                         "label": str(int(train.labels[position])),
                         **({} if path is None else {PATH: path}),
-                        "status": str(status),
-                        "key": plan.key(algorithm, sample_id),
-                        "code_version": code_version(),
-                        VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
-                        **({} if kept == last else {KEPT_STEP: str(kept)}),
+                        "split_position": str(position),
                         **plan.providers_of([algorithm]),
                         NOTE: note,
+                        COMMAND: member_command(self.base_run, plan, algorithm, sample_id),
+                        "code_version": code_version(),
+                        "key": plan.key(algorithm, sample_id),
+                        VERSIONS: as_tag(versions(plan.families, self.base.companions, sample_id)),
                         **checkpoints[member].tags,
                     },
                     metrics={n: v[member] for n, v in metrics.items() if not math.isnan(v[member])},
@@ -197,6 +207,13 @@ class ChunkRunner:
                 )
             )
         return records
+
+    def _metrics(self, columns: Mapping[str, Tensor]) -> dict[str, list[float]]:
+        """The metrics of members (K), by the factors' columns, in the order of MLflow's page."""
+        numbers = {self.metrics[name]: values.tolist() for name, values in columns.items()}
+        before, after = self.base_run.test_accuracy, numbers[AVERAGED["test_accuracy"]]
+        numbers[POINTS_LOST] = [points_lost(before, accuracy) for accuracy in after]
+        return {name: numbers[name] for name in (*FIRST, *numbers) if name in numbers}
 
     def _checkpoint(self, unlearned: Unlearned, member: int) -> Checkpoint:
         """The checkpoint of a member, by its weights in main memory; empty if none is wanted."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import wrap
 
 import jinja2
 from mlflow.entities import Run
@@ -24,7 +23,6 @@ from unlearning.algorithm import Algorithm
 from unlearning.naming import counted
 from unlearning.outcome import Status
 
-WIDTH = 80  # characters of a command's line: more than MLflow's page has room for at 1400 pixels
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
 # Of the table in a sweep's description: headings, and the metrics of the parent run.
@@ -113,12 +111,26 @@ def member_note(
     steps: int,
     kept: int,
 ) -> str:
-    """A child run's description: what was done to which sample, how it ended, how to do it again.
+    """A child run's description: what was done to which sample, and how it ended.
 
     Args:
         steps: that were taken. kept: the step whose weights are kept.
     """
-    data, name = base_run.model.dataset, algorithm.name
+    return TEMPLATES.get_template("member_note.md.j2").render(
+        sample_id=sample_id,
+        algorithm=algorithm.name,
+        status=status,
+        until=plan.until,
+        steps=steps,
+        kept=kept,
+        within=counted(steps, "step"),
+        shown=in_note(base_run.run_id, base_run.model.dataset, sample_id),
+    )
+
+
+def member_command(base_run: BaseRun, plan: Plan, algorithm: Algorithm, sample_id: int) -> str:
+    """What does a child run again, where it is not."""
+    name = algorithm.name
     words = [
         f"indelible sweep --model {base_run.run_id} --algorithm {algorithms.reference(name)}",
         *(f"--factors {family}" for family in plan.asked_families),
@@ -127,15 +139,4 @@ def member_note(
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {name}.{setting}={value}" for setting, value in algorithm.settings().items()),
     ]
-    return TEMPLATES.get_template("member_note.md.j2").render(
-        sample_id=sample_id,
-        algorithm=name,
-        status=status,
-        until=plan.until,
-        steps=steps,
-        kept=kept,
-        within=counted(steps, "step"),
-        shown=in_note(base_run.run_id, data, sample_id),
-        path=data.train.path_of(sample_id),
-        lines=wrap(" ".join(words), WIDTH, break_long_words=False, break_on_hyphens=False),
-    )
+    return " ".join(words)

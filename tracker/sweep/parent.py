@@ -18,7 +18,7 @@ from tracker.sweep.chunks import EXECUTION, executions_of
 from tracker.sweep.memory import chunk_size
 from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
-from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
+from tracker.sweep.plan import PLAN, STUDY, Plan, as_file, load_plan
 from tracker.sweep.shards import tell
 from tracker.sweep.summary import aggregates
 from unlearning.engine import faster_execution
@@ -76,6 +76,7 @@ def parent_record(
             **plan.providers_of(plan.algorithms),
             **dict([options.retention.tag]),
             **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
+            **({STUDY: plan.study} if plan.study else {}),
         },
         metrics={},
         artifacts={PLAN: as_file(plan.as_json())},

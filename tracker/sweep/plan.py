@@ -24,9 +24,11 @@ if TYPE_CHECKING:  # else who only reads plans would wait for torch
     from tracker.store.write import Store
     from tracker.sweep.choosing import Choice
     from unlearning.algorithm import Algorithm
+    from unlearning.base_model import BaseModel
     from unlearning.hyperparameters import Setting
 
 PLAN = "plan.json"  # the artifact of a sweep
+STUDY = "study"  # the tag of a sweep that a study made, such as an advice: it is never the latest
 FLIP, REFERENCE = "flip", "reference"  # what ends an attempt
 
 
@@ -89,6 +91,7 @@ class Plan(Members):
         families: of the factors that are measured; part of no key either.
         references: the digest of the reference models, if they say where attempts end; else, at
             the flip, None.
+        study: what made it, such as an advice; None where it was asked for. Part of no key.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
     """
@@ -105,6 +108,7 @@ class Plan(Members):
     preset: Choice | None = None
     families: tuple[Family, ...] = field(default_factory=lambda: tuple(factors.families()))
     references: str | None = None
+    study: str | None = None
 
     def __post_init__(self) -> None:
         factors.refuse_ambiguous(self.algorithms, self.families)
@@ -128,12 +132,7 @@ class Plan(Members):
         say at which log-odds an attempt is to end.
         """
         sample_ids, data = tuple(sample_ids), base_run.model.dataset
-        positions = data.train.positions(list(sample_ids))
-        references = None
-        if until == REFERENCE:
-            base_run.model.targets(positions)  # raises where there are none
-            if (found := base_run.model.companions.references) is not None:
-                references = found.digest
+        data.train.positions(list(sample_ids))  # that they are there
         return cls(
             base_run.weights_sha256,
             data.fingerprint,
@@ -146,7 +145,7 @@ class Plan(Members):
             remaining_count,
             preset,
             tuple(factors.families() if families is None else families),
-            references,
+            ending(base_run.model, sample_ids, until),
         )
 
     @classmethod
@@ -255,6 +254,18 @@ class Plan(Members):
             "sample_ids": list(self.sample_ids),
             "factors": self.catalog,
         }
+
+
+def ending(base: BaseModel, sample_ids: Iterable[int], until: str) -> str | None:
+    """The digest of the reference models, if they say where attempts end; else, at the flip, None.
+
+    Raises UserError where too few of them tell of one of the samples.
+    """
+    if until == FLIP:
+        return None
+    base.targets(base.dataset.train.positions(list(sample_ids)))
+    references = base.companions.references
+    return None if references is None else references.digest
 
 
 def sweep_key(digests: Sequence[str], sample_ids: Sequence[int], name: str) -> str:

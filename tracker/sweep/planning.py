@@ -9,7 +9,7 @@ from tracker.base.base_models import BaseRun
 from tracker.commands.make import Members, Repeated, Sweep
 from tracker.store.write import Store
 from tracker.sweep.choosing import choose_samples, configure
-from tracker.sweep.plan import FLIP, REFERENCE, Plan
+from tracker.sweep.plan import Plan, ending
 from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
@@ -31,14 +31,13 @@ def plans(
         names: of the algorithms, where none is asked for.
     """
     base, names = base_run.model, algorithms.named(asked.algorithms or tuple(names))
-    only_correct, repeats, until = False, 1, FLIP
+    only_correct, repeats, until = False, 1, asked.until
     if isinstance(asked, Repeated):
-        only_correct, repeats, until = asked.only_correct, asked.repeats, asked.until
+        only_correct, repeats = asked.only_correct, asked.repeats
     called, own = (asked.name, asked.factors) if isinstance(asked, Sweep) else (None, ())
     families, size = factors.families(own), len(base.dataset.train)
     ids = choose_samples(base, named, asked.samples, asked.seed, only_correct)
-    if until == REFERENCE:  # before presets are tried
-        base.targets(base.dataset.train.positions(ids))
+    ending(base, ids, until)  # that it is known, before presets are tried
     preset = choose_presets(store, base_run, names, asked.preset, asked.settings, say)
     chosen = configure(names, preset, asked.settings)
     say(str(preset))

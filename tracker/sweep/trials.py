@@ -31,7 +31,7 @@ from unlearning.engine import unlearn
 from unlearning.errors import Stopped
 from unlearning.execution import by_device
 from unlearning.losses import log_prob, wide
-from unlearning.outcome import FLIPPED, Status
+from unlearning.outcome import FLIPPED, UNTIL_REFERENCE, Status
 
 FIRST = "paper"  # of presets that are as good
 SAMPLES, SEED = 5, 0  # of a trial of presets, whatever the sweep's own
@@ -40,7 +40,7 @@ SEEN = 1  # training samples that a trial evaluates: as few as there can be
 
 
 class Attempt(NamedTuple):
-    """What one sample came to: see Trial."""
+    """What one sample came to: see Trial; until the reference, a flip is that it is there."""
 
     flipped: bool
     points_lost: float
@@ -94,15 +94,21 @@ class Trial:
 
 
 def attempts(
-    base: BaseModel, sample_ids: list[int], algorithm: Algorithm, seed: int, stop: Stop
+    base: BaseModel,
+    sample_ids: list[int],
+    algorithm: Algorithm,
+    seed: int,
+    stop: Stop,
+    references: str | None = None,
 ) -> list[Attempt]:
     """What each sample comes to. Where memory runs out, of one half after the other.
 
     Args:
-        seed: of unlearning.
+        seed: of unlearning. references: see `tracker.sweep.plan.ending`.
 
     Raises Stopped between two steps.
     """
+    arrived = FLIPPED if references is None else UNTIL_REFERENCE
     base.forget(lambda what: isinstance(what, Algorithm) and what != algorithm)
     labels = base.test_labels
     accuracy = wide(base.test_logits.argmax(dim=1) == labels).mean().item()
@@ -110,14 +116,16 @@ def attempts(
 
     def come_to(some: list[int]) -> list[Attempt]:
         positions = base.dataset.train.positions(some)
-        unlearned = unlearn(base, algorithm, positions, seed, by_device(base.device), stop.is_set)
+        target = None if references is None else base.targets(positions)
+        how = by_device(base.device), stop.is_set, target
+        unlearned = unlearn(base, algorithm, positions, seed, *how)
         if stop.is_set():
             raise Stopped
         chunk = Chunk(base, positions.to(base.device), unlearned, base.some(SEEN))
         after = wide(chunk.test_logits.argmax(dim=2) == labels).mean(dim=1).tolist()
         lost = chunk.test_prob_diff.tolist()
         return [
-            Attempt(status in FLIPPED, points_lost(accuracy, own), diff)
+            Attempt(status in arrived, points_lost(accuracy, own), diff)
             if status is not Status.NON_FINITE and math.isfinite(diff)
             else Attempt(False, points_lost(accuracy, 0), prob)
             for status, own, diff in zip(unlearned.status, after, lost, strict=True)
@@ -153,7 +161,7 @@ def choose_presets(
         return Choice.of(names, asked, said)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
-    for name in presets.made_for(*made_of):
+    for name in filter(presets.load, presets.made_for(*made_of)):
         return Choice.of(names, name, presets.standing(name, *made_of))
     why = "none is made for {} with {}".format(*made_of)
     candidates = sorted(presets.names(), key=lambda name: name != FIRST)

@@ -11,7 +11,6 @@ from torch.func import grad
 from unlearning.algorithm import Constraint, Forget, SetState, State, cross_entropy, forget_loss
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.base_model import Model, Params
-from unlearning.execution import vmapped
 from unlearning.hyperparameters import Between, hyperparameter
 
 
@@ -47,7 +46,7 @@ class SalUn(RandomLabel):
         def loss(params: Params) -> Tensor:
             return cross_entropy(model.at(params), forget.image, forget.label)
 
-        labels = vmapped(lambda one: super(SalUn, self).prepare(model, one, shared))
+        labels = model.each(lambda one: super(SalUn, self).prepare(model, one, shared))
         return SetState(labels(forget), self._mask(grad(loss)(dict(model.params))))
 
     def _mask(self, gradient: Params) -> State:

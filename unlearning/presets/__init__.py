@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearning import algorithms
+from unlearning.architectures import as_name
 from unlearning.errors import UserError
 from unlearning.hyperparameters import Setting
 from unlearning.naming import nearest
@@ -79,7 +80,7 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
 def made_for(dataset: str, arch: str) -> list[str]:
     """The presets that were made for an architecture on a data set: it is the one they train."""
     trained = {name: _read(name).get(TRAINING, {}).get(dataset, {}) for name in names()}
-    return [name for name, recipe in trained.items() if recipe.get("arch") == arch]
+    return [name for name, r in trained.items() if as_name(r.get("arch", "")) == as_name(arch)]
 
 
 def standing(name: str, dataset: str, arch: str) -> str:

@@ -2,5 +2,5 @@
 select
     r.run_id, r.run_name as name,
     'its sweep ' || coalesce(r.parent_run_id, '?') || ' is not there' as problem, 'none' as repair
-from runs as r
+from internal.runs as r
 anti join (from staging.runs where kind = 'sweep') as s on s.run_id = r.parent_run_id

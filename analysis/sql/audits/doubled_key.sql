@@ -2,7 +2,7 @@
 -- follows from the key stays, else the newest.
 select
     run_id, run_name as name, 'another run has its key ' || key as problem, 'discard' as repair
-from runs
+from internal.runs
 where run_status = 'FINISHED'
 qualify
     row_number() over (

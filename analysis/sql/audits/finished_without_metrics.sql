@@ -2,7 +2,7 @@
 select
     r.run_id, r.run_name as name, 'finished without ' || c.factor as problem,
     'discard' as repair
-from runs as r
+from internal.runs as r
 join statuses as s on s.status = r.status and s.has_gt
 cross join (from factor_catalog where factor in ('gt', 'steps', 'test_accuracy')) as c
 where r.run_status = 'FINISHED'

@@ -2,6 +2,6 @@
 select
     r.run_id, r.run_name as name, 'half written: ' || r.run_status as problem,
     'discard' as repair
-from runs as r
+from internal.runs as r
 left join staging.runs as s on s.run_id = r.parent_run_id
 where r.run_status != 'FINISHED' and coalesce(s.status, '') != 'RUNNING'

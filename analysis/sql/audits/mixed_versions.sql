@@ -4,7 +4,7 @@ with told as (
     select s.sweep_id, s.sweep as name, r.run_id, t.value as versions
     from staging.plans as p
     join sweeps as s on s.sweep_id = p.run_id
-    join runs as r on r.key = p.key and r.run_status = 'FINISHED'
+    join internal.runs as r on r.key = p.key and r.run_status = 'FINISHED'
     left join staging.tags as t on t.run_id = r.run_id and t.key = 'factor_versions'
 ),
 of_family as (

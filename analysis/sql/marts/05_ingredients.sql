@@ -1,8 +1,8 @@
--- ingredients: one row per target and factor that it is computed from, or that is computed from it.
--- Such a factor correlates with the target by construction.
+-- internal.ingredients: one row per target and factor that it is computed from, or that is computed
+-- from it. Such a factor correlates with the target by construction.
 -- part: its part in the formula of the target; NULL where the target is a part of the factor's.
--- example: select factor, part from ingredients where target = 'gt'
-create table ingredients as
+-- example: select factor, part from internal.ingredients where target = 'gt'
+create table internal.ingredients as
 from (
     values
     ('gt', 'test_prob_diff', 'u'),

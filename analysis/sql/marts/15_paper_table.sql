@@ -1,10 +1,10 @@
--- paper_table: one row per number of the paper's Table 1 (Rizwan et al. 2024), under our names of
--- its factors.
+-- internal.paper_table: one row per number of the paper's Table 1 (Rizwan et al. 2024), under our
+-- names of its factors.
 -- metric: the paper's name of the factor.
 -- paper_p_value: the p-value that the paper gives.
 -- paper_n: the paper's number of samples.
--- example: select algorithm, factor, paper_rho from paper_table where against = 'svhn'
-create table paper_table as
+-- example: select algorithm, factor, paper_rho from internal.paper_table where against = 'svhn'
+create table internal.paper_table as
 with name as (
     from (
         values

@@ -1,4 +1,4 @@
--- runs: one row per child run, one attempt to unlearn one sample, finished or not.
+-- internal.runs: one row per child run, one attempt to unlearn one sample, finished or not.
 -- run_name: its name in MLflow.
 -- parent_run_id: the sweep that wrote it, its parent in MLflow; other sweeps may ask for it too
 -- (see outcomes).
@@ -6,8 +6,8 @@
 -- run_status: its status in MLflow, FINISHED when all of it is there.
 -- code_version: the version of the code that wrote it.
 -- end_time: when it was written, UTC.
--- example: select status, count(*) as n from runs group by status
-create table runs as
+-- example: select status, count(*) as n from internal.runs group by status
+create table internal.runs as
 with param as (
     select
         run_id,
@@ -30,6 +30,7 @@ tag as (
         coalesce(max(value) filter (key = 'sample_path'), '') as sample_path,
         try_cast(max(value) filter (key = 'label') as bigint) as label,
         max(value) filter (key = 'status') as status,
+        try_cast(max(value) filter (key = 'flipped_to') as bigint) as flipped_to,
         max(value) filter (key = 'key') as key,
         max(value) filter (key = 'code_version') as code_version,
         max(value) filter (key = 'algorithm_providers') as providers
@@ -38,8 +39,8 @@ tag as (
 )
 select
     r.run_id, r.name as run_name, t.parent_run_id, r.experiment, r.experiment_id,
-    p.algorithm, t.sample_id, t.split_position, t.sample_path, t.label, t.status, p.seed,
-    coalesce(p.settings, map {}) as settings,
+    p.algorithm, t.sample_id, t.split_position, t.sample_path, t.label, t.status, t.flipped_to,
+    p.seed, coalesce(p.settings, map {}) as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,
     json_extract_string(

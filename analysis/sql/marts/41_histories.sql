@@ -3,7 +3,7 @@
 -- step: how many optimiser steps were taken, from 0, where the network is still the base model.
 -- forget_prob: the probability of its label, from 0 to 1.
 -- forget_loss: the cross-entropy of its label, in nats: -ln(forget_prob).
--- example: select step, avg(forget_prob) as mean from histories group by step order by step
+-- example: select run_id, step, forget_prob from histories order by run_id, step
 create view histories as
 -- Where an attempt went back to an earlier step, its values come again after the last step.
 select h.run_id, h.step, h.forget_prob, h.forget_loss

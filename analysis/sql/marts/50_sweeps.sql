@@ -4,6 +4,8 @@
 -- remaining: how many training samples stood for the remaining data in the factors that look at it;
 -- NULL where all did.
 -- planned, finished: how many attempts it asked for, and how many of them are there.
+-- study: what made it, such as 'advice' (indelible advise): it is never the latest, and no repeat
+-- of another; NULL for a sweep that was asked for.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.
 -- example: select sweep, planned, finished from sweeps
@@ -13,7 +15,7 @@ with member as (
         p.run_id as sweep_id,
         count(*) as planned,
         count(*) filter (exists (
-            select 1 from runs as r where r.key = p.key and r.run_status = 'FINISHED'
+            select 1 from internal.runs as r where r.key = p.key and r.run_status = 'FINISHED'
         )) as finished
     from staging.plans as p
     group by p.run_id
@@ -24,7 +26,7 @@ select
     r.params['algorithms'] as algorithms, try_cast(r.params['samples'] as bigint) as samples,
     try_cast(r.params['seed'] as bigint) as seed,
     try_cast(r.params['remaining'] as bigint) as remaining,
-    coalesce(r.params['until'], 'flip') as until,
+    coalesce(r.params['until'], 'flip') as until, r.tags['study'] as study,
     engine_version_of(r.params['engine_version']) as engine_version,
     precision_of(r.params['precision']) as precision, m.planned, m.finished,
     r.status as sweep_status, r.start_time as started_at, r.experiment_id

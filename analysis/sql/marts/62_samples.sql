@@ -19,6 +19,7 @@ attempted as (
         max_by(v.value, (a.start_time, a.run_id)) as value
     from attempts as a
     join factors as v on v.run_id = a.run_id
+    join factor_catalog as c on c.factor = v.factor and c.phase = 'pre'
     anti join measured as m
         on m.base_run_id = a.base_run_id and m.sample_id = a.sample_id and m.factor = v.factor
     group by a.base_run_id, a.sample_id, v.factor
@@ -42,12 +43,15 @@ sample as (
 select *
 from (
     pivot (
-        select s.*, k.factor, k.value
+        select
+            s.*, coalesce(b.class_names[s.label + 1], s.label::text) as class_name, k.factor,
+            k.value
         from sample as s
+        join base_models as b on b.base_run_id = s.base_run_id
         left join known as k on k.base_run_id = s.base_run_id and k.sample_id = s.sample_id
     )
     on factor in (select factor from factor_catalog where phase = 'pre')
     using first(value)
-    group by base_run_id, sample_id, split_position, sample_path, label
+    group by base_run_id, sample_id, split_position, sample_path, label, class_name
 )
 order by base_run_id, sample_id

@@ -25,7 +25,7 @@ create table predictions as
 with attempt as (
     select
         r.*, p.value as base_run_id, r.start_time as began
-    from runs as r
+    from internal.runs as r
     left join staging.params as p on p.run_id = r.parent_run_id and p.key = 'base_run_id'
     where r.key is not null
 ),

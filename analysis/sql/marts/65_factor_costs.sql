@@ -1,6 +1,6 @@
--- factor_costs: one row per base model and thing that was asked of it about samples: what it took,
--- in seconds of one thread for one sample. Clocks differ from machine to machine, and with what
--- else it does: compare within a base model.
+-- internal.factor_costs: one row per base model and thing that was asked of it about samples: what
+-- it took, in seconds of one thread for one sample. Clocks differ from machine to machine, and with
+-- what else it does: compare within a base model.
 -- kind: factors: those of a family that is known before unlearning, or index: the forecast of what
 -- an algorithm will come to.
 -- name: of the family or the algorithm.
@@ -10,8 +10,8 @@
 -- attempt_s: the mean seconds of the steps of an attempt with ga from the base model, without the
 -- evaluation after it; NULL where there is no such attempt.
 -- of_attempt: seconds / attempt_s.
--- example: select name, seconds, of_attempt from factor_costs where kind = 'factors'
-create table factor_costs as
+-- example: select name, seconds, of_attempt from internal.factor_costs where kind = 'factors'
+create table internal.factor_costs as
 with latest as (
     select
         c.run_id, split_part(c.asked, '/', 1) as phase, split_part(c.asked, '/', 2) as name,

@@ -3,13 +3,16 @@
 -- unlearning: the name of its run.
 -- unlearning_status: of its run in MLflow, FINISHED when all of it is there.
 -- preset: whose settings it took; NULL where none.
--- request_order: 'given', 'easy' or 'hard' (one after the other, by the GT that was predicted), or
+-- is_done: whether every request is forgotten, and no more test accuracy lost than it may.
+-- request_order: 'given' (one after the other; earlier versions also 'easy' and 'hard'), or
 -- 'together' (all at once).
 -- max_rounds: passes over the requests, at most.
 -- requests: how many samples it was asked to forget.
--- forgotten: of how many their own steps made the prediction another one than the base model's.
+-- forgotten: how many are: their own steps made the prediction another one than the base model's,
+-- or, until the reference, they stand among models that never saw them.
+-- over_forgotten: how many stand below these.
 -- misclassified: of how many steps for others alone did; earlier versions called these forgotten.
--- remembered: of how many it still is the same.
+-- remembered: of how many the prediction still is the same, or which stand above these models.
 -- already_wrong: how many the base model got wrong, so that nothing was unlearned.
 -- never_seen: how many are not in the model's training data, as it was trained without them.
 -- rounds_taken: passes that were taken.
@@ -22,10 +25,9 @@
 -- each class as often as it is among these.
 -- called_unseen_before, called_unseen_after: the share of the requests that an attack by confidence
 -- says were never trained on.
--- reference_test_accuracy, reference_requests_accuracy: of a model that was trained without the
--- requests, on the test set and on the requests; NULL without --reference.
--- reference_gap_before, reference_gap_after: how far the base model and the unlearned one are from
--- that model, as the factor unlearning_gap has it.
+-- retrained_test_accuracy, retrained_requests_accuracy: of a model that was trained without the
+-- requests, on the test set and on the requests; NULL where none was made beside the one kept.
+-- retrain_s: seconds that its training took.
 -- registered_as: the names that it was given in MLflow's registry of models by --register, with
 -- commas between; NULL where none.
 -- unlearning_started_at: when it began, UTC.
@@ -47,17 +49,24 @@ select
     r.run_id as unlearning_id, r.name as unlearning, r.status as unlearning_status,
     r.params['base_run_id'] as base_run_id, b.base_model, r.params['dataset'] as dataset,
     r.tags['data_fingerprint'] as data_fingerprint, r.params['arch'] as arch,
-    r.params['algorithm'] as algorithm, provider_of(r.tags, r.params['algorithm']) as provider,
-    map_from_entries([
-        (param['key'][length(r.params['algorithm']) + 2:], param['value'])
-        for param in map_entries(r.params)
-        if starts_with(param['key'], r.params['algorithm'] || '.')
-    ]) as settings,
+    coalesce(r.tags['kept'] ->> 'algorithm', r.params['algorithm']) as algorithm,
+    provider_of(r.tags, coalesce(r.tags['kept'] ->> 'algorithm', r.params['algorithm']))
+        as provider,
+    coalesce(
+        try_cast(r.tags['kept'] -> 'settings' as map (varchar, varchar)),
+        map_from_entries([
+            (param['key'][length(r.params['algorithm']) + 2:], param['value'])
+            for param in map_entries(r.params)
+            if starts_with(param['key'], r.params['algorithm'] || '.')
+        ])
+    ) as settings,
     r.params['preset'] as preset, engine_version_of(r.params['engine_version']) as engine_version,
     precision_of(r.params['precision']) as precision, try_cast(r.params['seed'] as bigint) as seed,
+    coalesce(r.params['until'], 'flip') as until, r.metrics['is_done'] = 1 as is_done,
     r.params['order'] as request_order, try_cast(r.params['rounds'] as bigint) as max_rounds,
     try_cast(r.params['samples'] as bigint) as requests,
     r.metrics['forgotten']::bigint as forgotten,
+    r.metrics['over_forgotten']::bigint as over_forgotten,
     r.metrics['misclassified']::bigint as misclassified,
     r.metrics['remembered']::bigint as remembered,
     r.metrics['already_wrong']::bigint as already_wrong,
@@ -75,10 +84,9 @@ select
     r.metrics['after/classes_loss'] as classes_loss_after,
     r.metrics['before/called_unseen'] as called_unseen_before,
     r.metrics['after/called_unseen'] as called_unseen_after,
-    r.metrics['reference_test_accuracy'] as reference_test_accuracy,
-    r.metrics['reference_requests_accuracy'] as reference_requests_accuracy,
-    r.metrics['untouched_gap'] as reference_gap_before,
-    r.metrics['unlearning_gap'] as reference_gap_after,
+    r.metrics['retrained/test_accuracy'] as retrained_test_accuracy,
+    r.metrics['retrained/requests_accuracy'] as retrained_requests_accuracy,
+    r.metrics['retrain_seconds'] as retrain_s,
     array_to_string(try_cast(r.tags['registered_models'] as json)::varchar[], ', ')
         as registered_as,
     r.start_time as unlearning_started_at, k.unlearning_s, r.experiment_id

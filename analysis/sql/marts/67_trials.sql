@@ -5,6 +5,7 @@
 -- trial_id: the run id of the trial.
 -- tried_by: the run id of the tuning that made it, which it is a child run of.
 -- trial_samples: how many samples the settings were tried on.
+-- flip_rate: the share of them that flipped or, of a tuning until the reference, arrived there.
 -- mean_points_lost: of test accuracy, in percentage points, on average.
 -- mean_prob_lost: of the mean probability of the true label on the test set, on average.
 -- is_chosen: whether the tuning took these settings for its preset; NULL where that is not known:
@@ -18,7 +19,9 @@ with trial as (
         *, tags['mlflow.parentRunId'] as tried_by, params['algorithm'] as algorithm,
         [
             param for param in map_entries(params)
-            if param.key not in ('algorithm', 'samples', 'seed', 'engine_version', 'precision')
+            if param.key not in (
+                'algorithm', 'samples', 'seed', 'engine_version', 'precision', 'until', 'references'
+            )
         ] as settings
     from logged('trial')
     where status = 'FINISHED'
@@ -37,7 +40,8 @@ taken as (
 select
     u.run_id as tuning_id, u.name as tuning, t.run_id as trial_id, t.tried_by,
     u.params['base_run_id'] as base_run_id, u.params['dataset'] as dataset,
-    u.params['arch'] as arch, t.algorithm, provider_of(u.tags, t.algorithm) as provider,
+    u.params['arch'] as arch, coalesce(u.params['until'], 'flip') as until, t.algorithm,
+    provider_of(u.tags, t.algorithm) as provider,
     map_from_entries(t.settings) as settings,
     engine_version_of(t.params['engine_version']) as engine_version,
     precision_of(t.params['precision']) as precision, try_cast(t.params['seed'] as bigint) as seed,

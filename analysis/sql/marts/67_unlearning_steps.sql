@@ -1,5 +1,6 @@
 -- unlearning_steps: one row per step of an unlearning (a child run of its run) that is whole.
 -- step_number: from 1, in the order in which they were taken.
+-- trial: which of the trials it was of, the first one 1.
 -- round: the pass over the requests, from 1.
 -- step_requests: of how many requests it was, all of them where all are unlearned at once.
 -- step_status: how it ended, as statuses has it, or 'misclassified' (after steps for others, so
@@ -10,7 +11,8 @@
 -- step_test_accuracy: of the network after it, from 0 to 1.
 -- step_points_lost: by it, of test accuracy, in percentage points.
 -- points_lost_so_far: since the base model.
--- still_remembered: how many of all requests are predicted as by the base model after it.
+-- still_remembered: how many of all requests are predicted as by the base model after it, or are
+-- above their goal.
 -- step_started_at: when it began, UTC.
 -- step_s: the seconds that it took.
 -- example: select step_number, sample_id, step_status, points_lost_so_far from unlearning_steps
@@ -20,8 +22,10 @@ select
     row_number() over (
         partition by r.tags['mlflow.parentRunId']
         order by
-            try_cast(r.params['round'] as bigint), try_cast(r.params['place'] as bigint), r.run_id
+            try_cast(r.params['trial'] as bigint), try_cast(r.params['round'] as bigint),
+            try_cast(r.params['place'] as bigint), r.run_id
     ) as step_number,
+    coalesce(try_cast(r.params['trial'] as bigint), 1) as trial, r.params['algorithm'] as algorithm,
     try_cast(r.params['round'] as bigint) as round,
     try_cast(r.params['place'] as bigint) as request_place,
     try_cast(r.params['samples'] as bigint) as step_requests,

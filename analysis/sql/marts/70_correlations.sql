@@ -8,6 +8,6 @@
 -- Hochberg.
 -- at_chance: whether the factor is the result of a membership attack that is not known to be
 -- better than chance (see attacks); then a small p-value means nothing.
--- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
+-- example: select title, population, rho from correlations where sweep_id = find_sweep('latest')
 create table correlations as
 from correlations_with('gt')

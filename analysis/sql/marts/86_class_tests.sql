@@ -1,20 +1,20 @@
--- class_tests: one row per sweep and algorithm: whether its GT differs between classes at all: the
--- test of Kruskal & Wallis (1952) over the classes that have a GT. It says that some class is
--- harder than some other, not which. With few samples a class it errs on the strict side: with
+-- internal.class_tests: one row per sweep and algorithm: whether its GT differs between classes at
+-- all: the test of Kruskal & Wallis (1952) over the classes that have a GT. It says that some class
+-- is harder than some other, not which. With few samples a class it errs on the strict side: with
 -- four in each of ten, p is below 0.05 in 2.5% of sweeps without a difference.
 -- h: the statistic, corrected for ties; NULL where there are fewer than two classes or all GT are
 -- equal.
 -- df: degrees of freedom: classes - 1.
 -- p_value: by chi-square.
 -- p_holm: corrected by Holm over the algorithms of the sweep.
--- example: select algorithm, h, df, p_holm from class_tests
-create table class_tests as
+-- example: select algorithm, h, df, p_holm from internal.class_tests
+create table internal.class_tests as
 with ranked as (
     select
         sweep_id, algorithm, label,
         twice_centred_rank(gt, (sweep_id, algorithm)) as gt_rank,
         peers(gt, (sweep_id, algorithm)) as gt_peers
-    from outcomes
+    from internal.outcomes
     where gt is not null
 ),
 class as (

@@ -7,7 +7,7 @@
 -- across the end of the top share its last places.
 -- top_overlap_by_chance: the number to expect of two orders that have nothing to do with each
 -- other.
--- example: select algorithm_a, algorithm_b, rho, n from agreement
+-- example: select rho, top_overlap, n from agreement where sweep_id = find_sweep('latest')
 create table agreement as
 with pairs as (
     select
@@ -16,8 +16,8 @@ with pairs as (
         (a.sweep_id, a.algorithm, b.algorithm) as pair,
         count(*) over (partition by a.sweep_id, a.algorithm, b.algorithm) as n,
         greatest(1, round(n / 10))::bigint as top_k
-    from outcomes as a
-    join outcomes as b
+    from internal.outcomes as a
+    join internal.outcomes as b
         on b.sweep_id = a.sweep_id and b.sample_id = a.sample_id and b.algorithm > a.algorithm
     where a.gt is not null and b.gt is not null
 ),

@@ -1,16 +1,17 @@
--- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard,
--- over the n samples for which every algorithm has a GT (not counting algorithms without any GT).
+-- internal.concordance: one row per sweep: how far all of its algorithms agree on which samples are
+-- hard, over the n samples for which every algorithm has a GT (not counting algorithms without any
+-- GT).
 -- w: Kendall's W with its correction for ties: 1 is the same order.
 -- p_value: by chi-square with n - 1 degrees of freedom.
 -- rankings: how many algorithms are compared.
--- example: select w, p_value, rankings, n from concordance
-create table concordance as
+-- example: select w, p_value, rankings, n from internal.concordance
+create table internal.concordance as
 with measured as (
     select
         sweep_id, algorithm, sample_id, gt,
         count(distinct algorithm) over (partition by sweep_id) as algorithms,
         count(*) over (partition by sweep_id, sample_id) as having_gt
-    from outcomes
+    from internal.outcomes
     where gt is not null
 ),
 ranked as (

@@ -1,17 +1,19 @@
--- designs: one row per sweep, algorithm with its settings, and what was varied in repeats: the
--- design of which the sweep's attempts with this algorithm are one repeat. A design is all that
+-- internal.designs: one row per sweep, algorithm with its settings, and what was varied in repeats:
+-- the design of which the sweep's attempts with this algorithm are one repeat. A design is all that
 -- its repeats share: data set, architecture, recipe, algorithm with its provider and settings,
 -- version and precision, and one thing more: the base model, where the repeats differ in the seed
 -- of unlearning (varied is 'unlearning seed'), or the seed of unlearning, where they differ in the
 -- base model's ('base model seed'). The column of what they differ in, base_run_id or seed, is
--- NULL.
--- example: select varied, algorithm, count(distinct repeat_seed) as seeds from designs group by all
-create table designs as
+-- NULL. Repeats that share the seed of unlearning share its chance too, where an algorithm draws
+-- batches or labels: a part of their agreement is the seed's.
+-- example: select varied, algorithm, repeat_seed from internal.designs order by all
+create table internal.designs as
 with done as (
     select distinct
         sweep_id, dataset, arch, recipe, data_fingerprint, algorithm, provider, settings,
         engine_version, precision, base_run_id, base_seed, seed
     from attempts
+    where sweep_id in (select sweep_id from sweeps where study is null)
 ),
 sourced as (
     select

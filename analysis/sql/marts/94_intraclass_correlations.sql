@@ -1,28 +1,28 @@
--- intraclass_correlations: one row per design and target that has several repeats with samples in
--- common: how far they agree in value, not only in order.
--- example: select design, n, icc from intraclass_correlations where target = 'gt'
-create table intraclass_correlations as
+-- internal.intraclass_correlations: one row per design and target that has several repeats with
+-- samples in common: how far they agree in value, not only in order.
+-- example: select design, n, icc from internal.intraclass_correlations where target = 'gt'
+create table internal.intraclass_correlations as
 -- Sums and means of ordered lists, so that the last bit is always the same.
 with of_all as (
     select design, target, list_avg(list(measured order by sample_id, repeat)) as mean
-    from complete_repeats
+    from internal.complete_repeats
     group by design, target
 ),
 of_sample as (
     select design, target, sample_id, list_avg(list(measured order by repeat)) as mean
-    from complete_repeats
+    from internal.complete_repeats
     group by design, target, sample_id
 ),
 of_repeat as (
     select design, target, repeat, list_avg(list(measured order by sample_id)) as mean
-    from complete_repeats
+    from internal.complete_repeats
     group by design, target, repeat
 ),
 centred as (
     select
         c.design, c.target, c.repeat, c.sample_id, c.measured, c.repeats as k, a.mean,
         s.mean as sample_mean, r.mean as repeat_mean
-    from complete_repeats as c
+    from internal.complete_repeats as c
     join of_all as a on a.design = c.design and a.target = c.target
     join of_sample as s
         on s.design = c.design and s.target = c.target and s.sample_id = c.sample_id

@@ -1,27 +1,27 @@
--- base_correlations: one row per base model from which several sweeps unlearned, algorithm with
--- its settings, version and precision, factor and population. For each sample GT and the factor
--- are averaged over the repeats (see repeats); rho is Spearman's correlation of these means over
--- the samples that have both in every repeat, with p-value and interval over the samples as in
+-- internal.base_correlations: one row per base model from which several sweeps unlearned, algorithm
+-- with its settings, version and precision, factor and population. For each sample GT and the
+-- factor are averaged over the repeats (see repeats); rho is Spearman's correlation of these means
+-- over the samples that have both in every repeat, with p-value and interval over the samples as in
 -- correlations.
 -- population: all, or flipped for the samples that flipped in every repeat.
 -- ceiling: the most to expect of what is known before unlearning: the root of spearman_brown in
 -- reliability, higher than the ceiling there, as a mean of repeats has less chance in it than one
 -- of them.
 -- ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
--- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
-create table base_correlations as
+-- example: select algorithm, factor, repeats, rho from internal.base_correlations where n > 3
+create table internal.base_correlations as
 with once as (
     select
         t.design, t.repeats, t.repeat, t.sample_id, t.measured as gt, t.run_id,
         r.status = 'flipped' as flipped
-    from repeats as t
-    join runs as r on r.run_id = t.run_id
+    from internal.repeats as t
+    join internal.runs as r on r.run_id = t.run_id
     where t.target = 'gt' and t.varied = 'unlearning seed' and t.sweeps > 1
 ),
 design as (
     select distinct
         design, base_run_id, algorithm, settings, engine_version, precision, repeats
-    from repeats
+    from internal.repeats
     where target = 'gt' and varied = 'unlearning seed' and sweeps > 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
@@ -73,7 +73,7 @@ select
 from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
-left join reliability as t
+left join internal.reliability as t
     on t.design = f.design and t.target = 'gt' and f.population = 'all'
 order by
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, f.population, c.position

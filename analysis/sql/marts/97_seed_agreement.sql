@@ -1,11 +1,11 @@
--- seed_agreement: one row per sweep and algorithm: how far its order of the samples by GT is known
--- to be the same under another seed of unlearning.
+-- internal.seed_agreement: one row per sweep and algorithm: how far its order of the samples by GT
+-- is known to be the same under another seed of unlearning.
 -- seed_rho: the mean rho of GT between two repeats. Without repeats 1 for what draws no retain
 -- batches, and so has no chance in it, else what was measured on digits; NULL where nothing was.
 -- is_steady: whether seed_rho is at least 0.7.
 -- is_counted: whether it counts in the order over all algorithms: it is steady, or none is.
--- example: select algorithm, repeats, seed_rho from seed_agreement where not is_steady
-create table seed_agreement as
+-- example: select algorithm, repeats, seed_rho from internal.seed_agreement where not is_steady
+create table internal.seed_agreement as
 with digits as (
     from (values ('neggrad', 0.982), ('salun', 0.529), ('scrub', 0.137)) as d (algorithm, rho)
 ),

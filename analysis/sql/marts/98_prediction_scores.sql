@@ -17,7 +17,7 @@
 -- late, calibrated: how many of them had begun before, and how many it was calibrated on.
 -- refused: why it is not graded: it was made after an attempt, or calibrated on one. Then all
 -- scores are NULL.
--- example: select algorithm, target, n, rho, precision_10 from prediction_scores
+-- example: select target, rho from prediction_scores where sweep_id = find_sweep('latest')
 create table prediction_scores as
 with spread as (
     select
@@ -52,7 +52,7 @@ with spread as (
             }
         ]) as of_target
     from predictions as p
-    join runs as r on r.key = p.key
+    join internal.runs as r on r.key = p.key
     join attempts as o on o.run_id = r.run_id
     join sweeps as s on s.sweep_id = o.sweep_id
 ),

@@ -1,7 +1,7 @@
--- repeated_correlations: one row per sweep, algorithm, factor, population and varied seed, where
--- the sweep is one of several repeats: those that differ from it in the seed of unlearning only
--- ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs. As
--- many training samples stood for the remaining data in all of them.
+-- internal.repeated_correlations: one row per sweep, algorithm, factor, population and varied seed,
+-- where the sweep is one of several repeats: those that differ from it in the seed of unlearning
+-- only ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs.
+-- As many training samples stood for the remaining data in all of them.
 -- n: the fewest pairs of a repeat.
 -- mean_rho: the mean of Spearman's rho over the repeats that have one, on the scale of Fisher's z;
 -- |rho| = 1 counts as in interval_end.
@@ -9,12 +9,12 @@
 -- sweep it says how much rho differs between seeds; where all repeats have the same samples, it
 -- does not say how much it would differ with other samples. NULL where all repeats have the same
 -- rho, as with an algorithm that draws nothing at random.
--- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
-create table repeated_correlations as
+-- example: select algorithm, factor, mean_rho, ci_low, ci_high from internal.repeated_correlations
+create table internal.repeated_correlations as
 with paired as (
     select a.sweep_id, a.algorithm, a.varied, b.sweep_id as other, b.repeat_seed as repeat
-    from designs as a
-    join designs as b on b.design = a.design
+    from internal.designs as a
+    join internal.designs as b on b.design = a.design
     join sweeps as of_a on of_a.sweep_id = a.sweep_id
     join sweeps as of_b
         on of_b.sweep_id = b.sweep_id and of_b.remaining is not distinct from of_a.remaining

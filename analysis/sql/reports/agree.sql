@@ -4,6 +4,6 @@ select
     a.top_overlap_by_chance, c.w as concordance, c.p_value as concordance_p_value,
     c.rankings as concordance_algorithms, c.n as concordance_n
 from agreement as a
-join concordance as c on c.sweep_id = a.sweep_id
+join internal.concordance as c on c.sweep_id = a.sweep_id
 where a.sweep_id = $sweep
 order by a.algorithm_a, a.algorithm_b

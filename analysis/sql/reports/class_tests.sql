@@ -1,5 +1,5 @@
 -- Whether GT differs between the classes of one sweep at all, for each algorithm.
 select algorithm, classes, n, h, df, p_value, p_holm
-from class_tests
+from internal.class_tests
 where sweep_id = $sweep
 order by algorithm

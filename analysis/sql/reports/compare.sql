@@ -1,6 +1,6 @@
 -- One sweep beside the paper's Table 1, against one of its data sets or (NULL) all, over one
 -- population ('all' or 'flipped') or (NULL) both.
-select c.*, f.title
+select c.*
 from comparison as c
 join factor_catalog as f on f.factor = c.factor
 where

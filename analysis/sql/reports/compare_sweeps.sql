@@ -5,8 +5,8 @@
 -- interval is then wider than it has to be. apart: whether 0 lies outside of it.
 with shared as (
     select a.algorithm, count(*) as shared
-    from outcomes as a
-    join outcomes as b
+    from internal.outcomes as a
+    join internal.outcomes as b
         on
             b.sweep_id = $second and b.algorithm = a.algorithm and b.sample_id = a.sample_id
             and b.dataset = a.dataset

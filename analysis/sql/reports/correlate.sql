@@ -16,10 +16,9 @@ with ceiling as (
     group by algorithm
 )
 select
-    c.* exclude (position, factor, at_chance), c.factor, f.title, f.phase,
+    c.* exclude (position, factor, title, phase, at_chance), c.factor, c.title, c.phase,
     h.* exclude (algorithm),
     c.at_chance
 from correlate_and_test($reading, $fixed, $population, $sweep, target := $target) as c
-join factor_catalog as f on f.factor = c.factor
 left join ceiling as h on h.algorithm = c.algorithm
-order by f.phase = 'post', c.position, c.algorithm
+order by c.phase = 'post', c.position, c.algorithm

@@ -6,7 +6,7 @@ with sweep as (
     from sweeps where sweep_id = $sweep
 ),
 cost as (
-    select c.* from factor_costs as c join sweep as s on s.base_run_id = c.base_run_id
+    select c.* from internal.factor_costs as c join sweep as s on s.base_run_id = c.base_run_id
 ),
 rung as (
     select

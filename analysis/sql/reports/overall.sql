@@ -15,7 +15,7 @@ with attempt as (
         list_avg(list(a.test_accuracy_after order by a.algorithm)) as accuracy_after,
         list_avg(list(a.test_points_lost order by a.algorithm)) as mean_points_lost
     from attempts as a
-    join seed_agreement as s
+    join internal.seed_agreement as s
         on s.sweep_id = a.sweep_id and s.algorithm = a.algorithm and s.is_counted
     left join factors as c on c.run_id = a.run_id and c.factor = 'confidence'
     left join factors as m on m.run_id = a.run_id and m.factor = 'margin'

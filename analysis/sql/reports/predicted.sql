@@ -7,8 +7,8 @@ select
     p.predicted_rank, o.run_id
 from graded_predictions($sweep) as g
 join predictions as p on p.prediction_id = g.prediction_id and p.algorithm = g.algorithm
-join runs as r on r.key = p.key
-join outcomes as o on o.run_id = r.run_id and o.sweep_id = $sweep
+join internal.runs as r on r.key = p.key
+join internal.outcomes as o on o.run_id = r.run_id and o.sweep_id = $sweep
 join attempts as a on a.run_id = o.run_id and a.sweep_id = $sweep
 where o.gt is not null and p.predicted_gt is not null
 order by o.algorithm, o.sample_id, o.run_id

@@ -4,7 +4,7 @@
 -- is_mixed).
 with member as (
     select o.algorithm, p.population, o.u, o.f, o.gt, o.regime, o.status = 'flipped' as flipped
-    from outcomes as o
+    from internal.outcomes as o
     join (values ('all'), ('flipped'), ('not_flipped')) as p (population)
         on p.population = 'all' or (p.population = 'flipped') = (o.status = 'flipped')
     where o.sweep_id = $sweep and o.gt is not null

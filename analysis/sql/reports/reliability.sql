@@ -1,4 +1,4 @@
 -- How far GT agrees with itself over repeats, for all designs that were repeated.
 select * exclude (design)
-from reliability
+from internal.reliability
 where target = 'gt'

@@ -19,10 +19,10 @@ select
     p.predicted_gt, p.predicted_steps, p.predicted_flips, p.predicted_prob_lost,
     p.predicted_points_lost,
     p.prediction_id, p.before as predicted_before, o.run_id, r.experiment_id
-from outcomes as o
-join runs as r on r.run_id = o.run_id
+from internal.outcomes as o
+join internal.runs as r on r.run_id = o.run_id
 join attempts as a on a.sweep_id = o.sweep_id and a.run_id = o.run_id
-left join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id
+left join internal.difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id
 left join predicted as p on p.key = r.key
 where o.sweep_id = $sweep and o.sample_id = $sample
 order by o.algorithm

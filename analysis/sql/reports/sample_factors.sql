@@ -2,7 +2,7 @@
 -- unlearning, with the share of the sweep's samples whose value is lower, ties counted half.
 with known as (
     select
-        a.sample_id, c.factor, c.title, c.phase, c.unit, c.harder, c.position,
+        a.sample_id, c.factor, c.title, c.family, c.phase, c.unit, c.harder, c.position,
         case c.phase when 'post' then a.algorithm end as algorithm,
         max_by(v.value, (a.start_time, a.run_id)) as value
     from attempts as a
@@ -18,7 +18,7 @@ placed as (
         / count(*) over (partition by factor, algorithm) as percentile
     from known
 )
-select factor, title, phase, algorithm, value, unit, percentile, harder
+select factor, title, family, phase, algorithm, value, unit, percentile, harder
 from placed
 where sample_id = $sample
 order by phase = 'post', position, algorithm

@@ -1,2 +1,2 @@
 -- How far the orders of one sweep's samples are known to stay under another seed of unlearning.
-select * from seed_agreement where sweep_id = $sweep order by algorithm
+select * from internal.seed_agreement where sweep_id = $sweep order by algorithm

@@ -15,7 +15,7 @@ with pair as materialized (
             select factor from correlations
             where sweep_id = $sweep and population = 'all'
             group by factor
-            having 2 * sum(n) >= (select count(gt) from outcomes where sweep_id = $sweep)
+            having 2 * sum(n) >= (select count(gt) from internal.outcomes where sweep_id = $sweep)
         )
 ),
 permuted as (
@@ -33,8 +33,8 @@ strong as (
     group by factor
 )
 select
-    n.phase, n.factor, f.title, s.strength, s.algorithms, p.p_values[n.number] as p_choice,
-    count(*) over (partition by n.phase) as factors
+    n.phase, n.factor, f.title, f.family, f.harder, s.strength, s.algorithms,
+    p.p_values[n.number] as p_choice, count(*) over (partition by n.phase) as factors
 from named as n
 join permuted as p on p.phase = n.phase
 join strong as s on s.factor = n.factor

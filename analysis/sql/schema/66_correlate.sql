@@ -6,31 +6,53 @@
 create macro correlate(reading, fixed, population, sweep := null, target := 'gt') as table
 with asked as materialized (
     select
-        s.sweep_id, s.dataset, s.algorithm, c.factor, c.position,
-        row_number() over (order by s.sweep_id, s.algorithm, c.position) as question
+        s.sweep_id, s.dataset, s.algorithm, c.factor, c.title, c.phase, c.position,
+        row_number() over (order by s.sweep_id, s.algorithm, c.position) as question,
+        dense_rank() over (order by s.sweep_id, s.algorithm) as whose
     from (
         select distinct sweep_id, dataset, algorithm
-        from outcomes
+        from internal.outcomes
         where sweep is null or sweep_id = sweep
     ) as s
     cross join (from factor_catalog where factor != target) as c
 ),
 pairs as materialized (
-    select a.question, p.label, p.measured, p.value, p.margin, p.flipped
+    select a.question, a.whose, p.member, p.label, p.measured, p.value, p.margin, p.flipped
     from correlation_pairs(reading, fixed, population, sweep, target := target) as p
     join asked as a
         on a.sweep_id = p.sweep_id and a.algorithm = p.algorithm and a.factor = p.factor
 ),
-ranked as (
+-- Factors that all members have share the ranks of the target and the margin.
+alike as materialized (
     select
-        question,
+        a.question,
+        min(a.question) over (
+            partition by case when a.n = b.n then -a.whose else a.question end
+        ) as first
+    from (select question, whose, count(*) as n from pairs group by all) as a
+    join (select whose, count(distinct member) as n from pairs group by all) as b
+        on b.whose = a.whose
+),
+placed as materialized (
+    select
+        question, member,
         twice_centred_rank(measured, question) as measured_rank,
-        twice_centred_rank(value, question) as value_rank,
         twice_centred_rank(margin, question) as margin_rank,
-        peers(value, question) as value_peers,
-        margin is not null as is_triple,
-        flipped
+        twice_average_rank(measured, (question, label)) as rank_within
     from pairs
+    where question in (select first from alike)
+),
+ranked as not materialized (
+    select
+        p.question, p.label, o.measured_rank, o.margin_rank, o.rank_within,
+        twice_centred_rank(p.value, p.question) as value_rank,
+        twice_average_rank(p.value, (p.question, p.label)) as value_rank_within,
+        peers(p.value, p.question) as value_peers,
+        p.margin is not null as is_triple,
+        p.flipped
+    from pairs as p
+    join alike as s on s.question = p.question
+    join placed as o on o.question = s.first and o.member = p.member
 ),
 found as materialized (
     select
@@ -62,16 +84,9 @@ given as (
     from triples
     group by question
 ),
-ranked_within as (
-    select
-        question, label,
-        twice_average_rank(measured, (question, label)) as measured_rank,
-        twice_average_rank(value, (question, label)) as value_rank
-    from pairs
-),
 class as (
-    select question, label, pearson(value_rank, measured_rank) as rho, count(*) as n
-    from ranked_within
+    select question, label, pearson(value_rank_within, rank_within) as rho, count(*) as n
+    from ranked
     group by question, label
     having n >= 4 and rho is not null
 ),
@@ -83,7 +98,7 @@ within as (
     group by question
 )
 select
-    a.sweep_id, a.dataset, a.algorithm, a.factor, target as target, f.rho,
+    a.sweep_id, a.dataset, a.algorithm, a.factor, a.title, a.phase, target as target, f.rho,
     coalesce(f.n, 0) as n, coalesce(f.flipped, 0) as flipped, coalesce(f.ties, 0) as ties,
     case when f.triples = f.n then f.partial_rho else g.partial_rho end as partial_rho,
     coalesce(f.triples, 0) as partial_n,

@@ -23,10 +23,10 @@ tested as materialized (
         case when is_mixed(c.flipped, c.n) then jackknife_interval(l.pairs) end as ends
     from found as c
     join factor_catalog as f on f.factor = c.factor
-    left join ingredients as i on i.factor = c.factor and i.target = c.target
+    left join internal.ingredients as i on i.factor = c.factor and i.target = c.target
     left join listed as l
         on l.sweep_id = c.sweep_id and l.algorithm = c.algorithm and l.factor = c.factor
-    left join attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
+    left join internal.attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
 ),
 ordered as (
     select
@@ -38,8 +38,8 @@ ordered as (
     from tested
 )
 select
-    sweep_id, dataset, algorithm, factor, target as target, population as population, rho, n,
-    flipped, ties, p_value,
+    sweep_id, dataset, algorithm, factor, title, phase, target as target,
+    population as population, rho, n, flipped, ties, p_value,
     coalesce(ends[1], interval_end(rho, n, -1)) as ci_low,
     coalesce(ends[2], interval_end(rho, n, 1)) as ci_high,
     interval_by(ci_low, ends) as ci_by,

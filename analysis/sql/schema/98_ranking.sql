@@ -34,6 +34,6 @@ union all
 select
     d.algorithm, d.sample_id, d.label, d.run_id, d.difficulty_rank, d.tied, d.percentile, d.place,
     d.ordered_by, s.is_counted
-from difficulty as d
-join seed_agreement as s on s.sweep_id = d.sweep_id and s.algorithm = d.algorithm
+from internal.difficulty as d
+join internal.seed_agreement as s on s.sweep_id = d.sweep_id and s.algorithm = d.algorithm
 where d.sweep_id = in_sweep and target = 'gt'

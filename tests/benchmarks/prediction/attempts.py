@@ -38,16 +38,11 @@ REMAINING = 200  # training samples that stand for the remaining data: no target
 TARGETS = ("gt", "prob_lost", "points_lost", "steps")
 MEASURED = """
 select
-    r.seed, o.sample_id, o.gt, 1 - o.u as prob_lost, o.steps::double as steps,
-    100 * (b.test_accuracy - f.value) as points_lost,
-    (o.status = 'flipped')::double as flips
-from outcomes as o
-join runs as r using (run_id)
-join sweeps as s using (sweep_id)
-join base_models as b using (base_run_id)
-join factors as f on f.run_id = o.run_id and f.factor = 'test_accuracy'
-where o.sweep_id in (select unnest($sweep_ids))
-order by r.seed, o.sample_id
+    seed, sample_id, gt, 1 - u as prob_lost, steps::double as steps,
+    test_points_lost as points_lost, (status = 'flipped')::double as flips
+from attempts
+where sweep_id in (select unnest($sweep_ids))
+order by seed, sample_id
 """
 
 

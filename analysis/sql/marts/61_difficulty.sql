@@ -1,16 +1,12 @@
--- difficulty: one row per sweep, algorithm and sample with a GT: how hard it was to unlearn among
--- the samples of the sweep.
--- difficulty_rank: by GT, 1 is the hardest; ties share the lowest of their ranks, and the next
--- sample has the rank that it would have without ties (1, 2, 2, 4).
--- average_rank: the same with the mean of the ranks that ties span (1, 2.5, 2.5, 4), as rho takes
--- them.
--- percentile: the share of samples that are easier, in percent, ties counted half.
--- tied: how many others have the same GT.
+-- internal.difficulty: one row per sweep, algorithm and sample with a GT: how hard it was to
+-- unlearn among the samples of the sweep.
+-- average_rank: difficulty_rank with the mean of the ranks that ties span (1, 2.5, 2.5, 4), as rho
+-- takes them.
 -- place: the rank by GT in which samples with a GT of 0 are ordered by F: the less the probability
 -- of its label fell, the harder the sample was. Samples that are equal in both share a place.
 -- ordered_by: what decided the place: 'f' where F did, else 'gt'.
--- example: select sample_id, gt, tied from difficulty where place <= 5
-create table difficulty as
+-- example: select sample_id, gt, tied from internal.difficulty where place <= 5
+create table internal.difficulty as
 with ranked as (
     select
         sweep_id, algorithm, sample_id, label, gt, run_id,
@@ -19,7 +15,7 @@ with ranked as (
         difficulty_rank + tied / 2 as average_rank,
         if(gt = 0, f, 0) as fall,
         count(*) over (partition by sweep_id, algorithm) as n
-    from outcomes
+    from internal.outcomes
     where gt is not null
 )
 select

@@ -1,0 +1,243 @@
+"""Requests that are brought to where models stand that never saw them: `indelible unlearn`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import indelible as library
+from tests.oracles import forgetting as oracle
+from tests.tracker.conftest import Answer, Indelible, own_copy
+from tracker.base import base_models
+from tracker.cli import run
+from tracker.store.opening import open_store
+from tracker.store.records import PARENT, Kind
+from tracker.studies import unlearn as unlearning
+from tracker.studies.evidence import ROOM, goals, standing
+from unlearning import datasets, models
+from unlearning.algorithms.retrain import Retrain
+from unlearning.base_model import BaseModel
+from unlearning.engine import SLACK
+from unlearning.losses import log_odds
+from unlearning.models import weights_sha256
+from unlearning.several import unlearn_at_once
+
+IDS = [2, 13, 42, 90, 117]
+JSON = ("--format", "json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a base model and reference models."""
+    folder = tmp_path_factory.mktemp("made") / "store"
+    train = ("train", "--epochs", "6", "--references", "10", "--reference-share", "0.5")
+    assert run(["--store", str(folder), *train, "--workers", "1"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(made: Path) -> BaseModel:
+    return base_models.load(open_store(made), "latest", torch.device("cpu")).model
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Path:
+    return own_copy(made, tmp_path / "store")
+
+
+def words(ids: list[int], out: Path, *more: object) -> tuple[object, ...]:
+    samples = [word for sample in ids for word in ("--sample", sample)]
+    return ("unlearn", *samples, "--output", out, *more, *JSON)
+
+
+def rows_of(answer: Answer) -> dict[int, dict[str, Any]]:
+    return {row["sample_id"]: row for row in json.loads(answer.out)}
+
+
+def record_in(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "record.json").read_text("utf-8"))
+    return found
+
+
+def phi_of(base: BaseModel, out: Path, ids: list[int]) -> Tensor:
+    """Log-odds of samples by the weights that were handed over, loaded as anybody would."""
+    network = models.build("small-cnn", datasets.load("digits"))
+    network.load_state_dict(load_file(out / "unlearned.safetensors"))
+    at = base.dataset.train.positions(ids)
+    with torch.no_grad():
+        return log_odds(network.eval()(base.train_inputs[at]), base.train_labels[at])
+
+
+def test_where_requests_stand_is_the_definition(base: BaseModel) -> None:
+    positions = base.dataset.train.positions(IDS)
+    found, references = standing(base, base.state, positions), base.references
+    assert found is not None
+    assert references is not None
+    wanted = goals(base, positions)
+    for row, position in enumerate(positions.tolist()):
+        logits = base.train_logits[position].double().tolist()
+        phi = oracle.log_odds(logits, int(base.train_labels[position]))
+        mean, sd = (float(part[position]) for part in references.outside[:2])
+        z, limit = oracle.z_score(phi, mean, sd), float(found.limit[row])
+        assert float(found.z[row]) == pytest.approx(z, abs=1e-9)
+        seen, spread = (float(part[position]) for part in references.inside[:2])
+        mapped = (oracle.mapped_target(phi, seen, spread, mean, sd) - mean) / sd
+        most = max(limit - ROOM - SLACK / sd, 0)
+        goal = mean + sd * min(max(mapped, -most), most)
+        assert float(wanted[row]) == pytest.approx(goal, abs=1e-9)
+
+
+def test_it_chooses_and_says_why(store: Path, base: BaseModel, indelible: Indelible) -> None:
+    out = store.parent / "out"
+    answer = indelible(store, *words(IDS, out, "--retrain"))
+    record, rows = record_in(out), rows_of(answer)
+    assert answer.code == (0 if record["is_done"] else 1), answer.err
+    assert [trial["algorithm"] for trial in record["trials"]] == ["matching"] * 3 + ["retrain"]
+    rates = [trial["settings"]["lr"] for trial in record["trials"][:3]]
+    assert [rate / rates[1] for rate in rates] == pytest.approx([1 / 3, 1, 3])
+    done = [
+        trial
+        for trial in record["trials"][:3]
+        if [*trial["ended"]] == ["forgotten"] and trial["points_lost"] <= 1
+    ]
+    (kept,) = [trial for trial in record["trials"] if trial["is_kept"]]
+    best = min(done, key=lambda trial: trial["points_lost"], default=record["trials"][3])
+    assert kept == best
+    positions = base.dataset.train.positions(IDS)
+    phi, outside = phi_of(base, out, IDS), standing(base, base.state, positions)
+    assert base.references is not None
+    assert outside is not None
+    for k, sample in enumerate(IDS):
+        mean, sd = (float(part[positions[k]]) for part in base.references.outside[:2])
+        row, limit = rows[sample], float(outside.limit[k])
+        assert row["z"] == pytest.approx((float(phi[k]) - mean) / sd, abs=1e-4)
+        assert row["z_limit"] == pytest.approx(limit)
+        assert (row["ended"] == "forgotten") is (kept["algorithm"] == "matching")
+        assert row["z_untouched"] == pytest.approx(float(outside.z[k]), abs=1e-6)
+    weights = load_file(out / "unlearned.safetensors")
+    assert record["model"]["weights_sha256"] == weights_sha256(weights)
+    assert record["retraining"]["by"] == "measured"
+    again = indelible(store, *words(IDS[::-1], store.parent / "again", "--retrain"))
+    assert (again.out, "it was done before" in again.err) == (answer.out, True)
+
+
+def test_what_no_trial_does_is_trained_away(
+    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real = store.parent / "out", cast("Any", unlearn_at_once)
+
+    def spoils(base: Any, state: Any, algorithm: Any, *given: Any, target: Tensor) -> Any:
+        """Weights of the other sign are of no use."""
+        result = real(base, state, algorithm, *given, target=target)
+        if algorithm.is_exact:
+            return result
+        return replace(result, params={name: -part for name, part in result.params.items()})
+
+    monkeypatch.setattr(unlearning, "unlearn_at_once", spoils)
+    answer = indelible(store, *words(IDS, out, "--max-loss", 5))
+    record = record_in(out)
+    assert record["model"]["is_trained_without_requests"]
+    assert {row["ended"] for row in rows_of(answer).values()} == {"never_seen"}
+    assert "the model was trained without any of the 5 requests" in answer.err
+    assert answer.code == (0 if record["metrics"]["points_lost"] <= 5 else 1)
+    without = indelible(store, *words(IDS, store.parent / "b", "--algorithm", "matching"))
+    assert without.code == 1
+    said = without.err.splitlines()[-1]
+    assert "5 requests not forgotten: 2, 13, 42, 90, 117" in said
+    assert "points of test accuracy, more than 1 (--max-loss)" in said
+
+
+def test_requests_of_another_day(store: Path, base: BaseModel, indelible: Indelible) -> None:
+    monday, tuesday = store.parent / "monday", store.parent / "tuesday"
+    first = indelible(store, *words(IDS[:3], monday, "--max-loss", 100))
+    second = indelible(store, *words(IDS[2:], tuesday, "--model", monday, "--max-loss", 100))
+    assert [*rows_of(second)] == IDS
+    assert "the model was asked to forget 3 samples before" in second.err
+    before, record = record_in(monday), record_in(tuesday)
+    assert record["how"]["goes_on_from"] == before["run"]
+    assert record["spent"]["calls"] == 2
+    assert record["spent"]["seconds"] >= before["spent"]["seconds"]
+    assert {first.code, second.code} <= {0, 1}
+    same = indelible(store, *words(IDS[3:], monday, "--model", monday, "--max-loss", 100))
+    assert [*rows_of(same)] == IDS  # it takes the place of what it goes on from
+    (monday / "record.json").write_text("{}")
+    lost = indelible(store, *words(IDS[3:], tuesday, "--model", monday))
+    assert (lost.code, "is no record of an unlearning" in lost.err) == (2, True)
+
+
+def test_a_stop_between_trials_loses_nothing(
+    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = own_copy(store, store.parent / "whole")
+    expected = indelible(whole, *words(IDS, whole.parent / "expected"))
+    calls, real = list[int](), cast("Any", unlearn_at_once)
+
+    def stops(*given: Any, target: Tensor) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given, target=target)
+
+    monkeypatch.setattr(unlearning, "unlearn_at_once", stops)
+    out = store.parent / "out"
+    assert indelible(store, *words(IDS, out)).code == 1
+    answer = indelible(store, *words(IDS, out))
+    assert (answer.code, answer.out) == (expected.code, expected.out)
+    steps = [*open_store(store).finished_runs(Kind.STEP)]
+    assert len({run.data.tags[PARENT] for run in steps}) == 1
+    assert len(calls) == len(steps) + 1
+    assert not any("checkpoint" in run.data.tags for run in steps)
+
+
+def test_without_reference_models_they_are_trained_or_the_recipe_is_asked_for(
+    trained: Path, tmp_path: Path, base: BaseModel, indelible: Indelible
+) -> None:
+    store, weights = own_copy(trained, tmp_path / "store"), tmp_path / "weights.pt"
+    some = ("--references", 12, "--epochs", 1, "--lr", 1e-3, "--max-loss", 100)
+    torch.save(base.network.state_dict(), weights)
+    assert indelible(store, "train", "--from-weights", weights).code == 0
+    refused = indelible(store, *words(IDS[:2], tmp_path / "out"))
+    assert (refused.code, "give the recipe that trained it, --epochs" in refused.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    answer = indelible(store, *words(IDS[:2], tmp_path / "out", *some))
+    assert answer.code in (0, 1), answer.err
+    assert "training 12 reference models, once for this base model" in answer.err
+    record = record_in(tmp_path / "out")
+    assert record["references"]["models"] == 12
+    assert record["references"]["recipe"]["epochs"] == 1
+    gone = indelible(store, *words(IDS[:2], tmp_path / "b", "--algorithm", "retrain"))
+    assert {row["ended"] for row in rows_of(gone).values()} == {"never_seen"}
+
+
+def test_python_has_the_same(store: Path, base: BaseModel, indelible: Indelible) -> None:
+    out = store.parent / "out"
+    opened = library.open(store)
+    done = opened.unlearn(requests=IDS, output=out)
+    again = indelible(store, *words(IDS, out))
+    assert "it was done before" in again.err
+    assert done.is_done is (again.code == 0)
+    assert done.verdicts["sample_id"].tolist() == IDS
+    assert done.verdicts["ended"].tolist() == [row["ended"] for row in rows_of(again).values()]
+    assert done.record == record_in(out)
+    more = opened.unlearn(requests=[159], model=done, output=store.parent / "more")
+    assert more.verdicts["sample_id"].tolist() == [*IDS, 159]
+    pickled = torch.load(out / "unlearned.pt", weights_only=True)
+    assert weights_sha256(done.state_dict()) == weights_sha256(pickled)
+
+
+def test_training_that_fails_is_no_forgetting(
+    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Retrain, members: Any, step: int) -> dict[str, Tensor]:
+        return {n: torch.full_like(p, torch.nan)[None] for n, p in members.base.params.items()}
+
+    monkeypatch.setattr(Retrain, "propose", fails)
+    answer = indelible(store, *words(IDS, store.parent / "out", "--algorithm", "retrain"))
+    assert not {row["ended"] for row in rows_of(answer).values()} & {"never_seen"}
