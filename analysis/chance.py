@@ -19,7 +19,7 @@ BLOCK = 2**20  # places that are in memory at once
 ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
 
 
-def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
+def choice_p_values(attempts: Sequence[Sequence[float]] | Floats) -> list[float | None]:
     """For each factor the probability that, by chance, some factor is as strong as this one.
 
     A factor's strength is the mean over the algorithms of Spearman's |rho| with GT, as a multiple
@@ -30,16 +30,17 @@ def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | N
     largest strength under each permutation.
 
     Args:
-        pairs: (pairs, 5): number of the factor, number of the algorithm, sample, GT and value.
+        attempts: (attempts, 3 + factors): number of the algorithm, sample, GT, and the value of
+            each factor, NaN where there is none.
 
     Returns:
-        A p-value for each factor in the order of their numbers; None where no rho is defined.
+        A p-value for each factor; None where no rho is defined.
     """
-    table = np.asarray(pairs, dtype=np.float64)
-    f, a, s = (np.unique(column, return_inverse=True)[1] for column in table.T[:3])
-    values = np.full((f.max() + 1, a.max() + 1, s.max() + 1), np.nan)
-    gt = np.full(values.shape[1:], np.nan)
-    gt[a, s], values[f, a, s] = table.T[3:]
+    table = np.asarray(attempts, dtype=np.float64).T
+    a, s = (np.unique(column, return_inverse=True)[1] for column in table[:2])
+    gt = np.full((a.max() + 1, s.max() + 1), np.nan)
+    values = np.full((len(table) - 3, *gt.shape), np.nan)
+    gt[a, s], values[:, a, s] = table[2], table[3:]
     strengths, maxima = held_against(gt, values)
     above = (maxima >= strengths[:, None] - ROUNDING).sum(1)
     p_values = (1 + above) / (1 + len(maxima))

@@ -18,7 +18,7 @@ from analysis.chance import choice_p_values
 from unlearning.errors import Failure, UserError
 
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
-MEMORY = "400MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
+MEMORY = "400MiB"  # of DuckDB's at first; what is more waits on the disk
 CLOSED = (  # what a reader of the warehouse has no use for
     "enable_external_access",
     "autoinstall_known_extensions",
@@ -34,20 +34,21 @@ _UNREADABLE = re.compile(
 )
 
 
-def opened(path: Path, memory: int | None = None) -> duckdb.DuckDBPyConnection:
+def opened(path: Path, memory: str | None = None, spilled: str = "") -> duckdb.DuckDBPyConnection:
     """A read-only connection to the warehouse, without access to other files.
 
     It is one in memory that attaches the file: DuckDB opens a file once in a process, with one
     setting.
 
     Args:
-        memory: bytes that DuckDB may take; no temporary files take their place.
+        memory: that DuckDB may take, as its settings have it; all that it takes by itself if None.
+        spilled: a folder for what is more than that; it is an error if there is none.
 
     Raises UserError if it is missing or not a warehouse, Failure if another process writes to it.
     """
     config: Config = {**dict.fromkeys(CLOSED, False), "enable_external_access": True}
     if memory is not None:
-        config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
+        config |= {"memory_limit": memory, "temp_directory": spilled}
     connection = duckdb.connect(":memory:", config=config)
     try:
         attach(connection, path, "analysis")

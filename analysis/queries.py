@@ -40,6 +40,11 @@ class Limits:
     seconds: float = TIMEOUT_MAX
     memory: int | None = None
 
+    @property
+    def setting(self) -> str | None:
+        """The memory as DuckDB's setting has it."""
+        return None if self.memory is None else f"{self.memory}B"
+
 
 def machine_memory() -> int:
     """The memory of this machine, or of the container, in bytes."""

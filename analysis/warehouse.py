@@ -26,6 +26,7 @@ import pyarrow.csv
 from analysis.atomic import make_folder, written_atomically
 from analysis.connecting import (
     CLOSED,
+    MEMORY,
     STORAGE,
     Config,
     attach,
@@ -184,7 +185,11 @@ class Warehouse:
         """
         statement = (SQL / "reports" / f"{name}.sql").read_text("utf-8")
         try:
-            return _fetch(self.connection.execute(statement, parameters or None))
+            try:
+                return _fetch(self.connection.execute(statement, parameters or None))
+            except (duckdb.OutOfMemoryException, duckdb.IOException):  # no room for it on the disk
+                with opened(self._path) as roomy:
+                    return _fetch(roomy.execute(statement, parameters or None))
         except duckdb.Error as error:
             is_binding = isinstance(error, (duckdb.CatalogException, duckdb.BinderException))
             if is_binding and not self.is_current:
@@ -246,11 +251,15 @@ class Warehouse:
 def open_warehouse(path: Path, limits: Limits | None = None) -> Iterator[Warehouse]:
     """The warehouse at `path`.
 
+    Args:
+        limits: of the user's own queries. Without any, what is asked keeps to MEMORY, if it can.
+
     Raises UserError if it is missing or not one, Failure if another process holds it.
     """
-    limits = limits or Limits()
-    with opened(path, limits.memory) as connection, interruptible():
-        yield Warehouse(connection, path, limits)
+    with tempfile.TemporaryDirectory() as folder, interruptible():
+        memory, spilled = (MEMORY, folder) if limits is None else (limits.setting, "")
+        with opened(path, memory, spilled) as connection:
+            yield Warehouse(connection, path, limits or Limits())
 
 
 def described(warehouse: Warehouse) -> list[Header]:

@@ -83,11 +83,11 @@ def test_induced_permutations_are_all_equally_likely() -> None:
     assert set(counts) == {20}
 
 
-def pairs_of(gt: Any, values: Any) -> list[list[float]]:
+def attempts_of(gt: Any, values: Any) -> list[list[float]]:
     return [
-        [f, a, s, gt[a, s], values[f, a, s]]
-        for f, a, s in np.ndindex(values.shape)
-        if not math.isnan(gt[a, s] + values[f, a, s])
+        [a, s, gt[a, s], *values[:, a, s]]
+        for a, s in np.ndindex(gt.shape)
+        if not math.isnan(gt[a, s])
     ]
 
 
@@ -95,7 +95,7 @@ def test_the_choice_of_one_is_an_ordinary_permutation_test() -> None:
     random = np.random.default_rng(1)
     gt, values = random.normal(size=(1, 7)), random.normal(size=(1, 1, 7))
     values[0, 0] += gt[0]
-    (found,) = choice_p_values(pairs_of(gt, values))
+    (found,) = choice_p_values(attempts_of(gt, values))
 
     def statistic(x: Any) -> float:
         return abs(float(scipy.stats.spearmanr(x, values[0, 0]).statistic))
@@ -113,8 +113,8 @@ def test_a_factor_that_few_samples_have_hides_no_other() -> None:
     values = 0.7 * gt + random.normal(size=(4, 1, 60))
     few = np.full((1, 1, 60), NOTHING)
     few[0, 0, :6] = random.normal(size=6)
-    among = choice_p_values(pairs_of(gt, np.concatenate([values, few])))
-    alone = choice_p_values(pairs_of(gt, values))
+    among = choice_p_values(attempts_of(gt, np.concatenate([values, few])))
+    alone = choice_p_values(attempts_of(gt, values))
     assert [p is not None and p < 0.01 for p in alone] == [True] * 4
     assert among[:4] == pytest.approx(alone, abs=0.01)
     assert among[4] is not None
@@ -125,10 +125,10 @@ def test_p_values_are_seeded_and_none_without_an_order() -> None:
     random = np.random.default_rng(2)
     gt, values = table(random, (2, 12)), table(random, (3, 2, 12))
     values[1] = 4.0
-    found = choice_p_values(pairs_of(gt, values))
-    assert found == choice_p_values(pairs_of(gt, values))
+    found = choice_p_values(attempts_of(gt, values))
+    assert found == choice_p_values(attempts_of(gt, values))
     assert found[1] is None
-    assert choice_p_values([[1, 1, 0, 0.5, 2.0], [2, 1, 0, 0.5, 3.0]]) == [None, None]
+    assert choice_p_values([[1, 0, 0.5, 2.0, 3.0]]) == [None, None]
     drawn = np.concatenate(list(permutations(12, 20)))
     assert (np.sort(drawn, axis=1) == np.arange(12)).all()
 
@@ -167,7 +167,7 @@ def test_strengths_of_a_sweep_are_those_of_its_correlations(tmp_path: Path) -> N
     values = np.array([[m["metrics"].get(f, NOTHING) for m in members] for f in FACTORS])
     values = values.reshape(5, 2, 40)
     expected = dict(zip(FACTORS, strengths(gt, values, range(40), plainly=True), strict=True))
-    p_values = dict(zip(FACTORS, choice_p_values(pairs_of(gt, values)), strict=True))
+    p_values = dict(zip(FACTORS, choice_p_values(attempts_of(gt, values)), strict=True))
     for row in rows:
         assert row["strength"] == pytest.approx(expected[row["factor"]], abs=1e-12)
         assert row["p_choice"] == p_values[row["factor"]]

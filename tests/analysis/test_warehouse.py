@@ -279,6 +279,29 @@ def test_what_has_no_room_in_little_memory_gets_all(
         assert connection.execute("select len(numbers) from t").fetchall() == [(3_000_000,)]
 
 
+def test_what_is_asked_in_little_memory_waits_on_the_disk_or_gets_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, reports = tmp_path / "w.duckdb", tmp_path / "reports"
+    rebuild(file, staging(sweep_of(0, 4), PRE))
+    reports.mkdir()
+    ordered = "select range as n, row_number() over (order by hash(range)) as place"
+    sql = {
+        "sorted": f"select sum(n * place) from ({ordered} from range(2_000_000))",
+        "list": "select len(list(range)) from range(20_000_000)",
+    }
+    for name, statement in sql.items():
+        (reports / f"{name}.sql").write_text(statement)
+    expected = [duckdb.execute(statement).fetchall() for statement in sql.values()]
+    monkeypatch.setattr(sources, "SQL", tmp_path)
+    monkeypatch.setattr(sources, "MEMORY", "60MB")
+    with open_warehouse(file) as asked:
+        assert asked.connection.execute(sql["sorted"]).fetchall() == expected[0]
+        with pytest.raises(duckdb.OutOfMemoryException):
+            asked.connection.execute(sql["list"])
+        assert [asked.report(name).rows for name in sql] == expected
+
+
 def test_a_warehouse_made_in_little_memory_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

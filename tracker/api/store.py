@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from analysis.queries import Limits
 from analysis.warehouse import Table, asked, held
 from tracker.api.keywords import verb
 from tracker.api.place import Place
@@ -422,7 +423,7 @@ class Store:
             >>> store.sql("select sweep, algorithm, avg(steps) from attempts group by all").df()
         """
 
-        with self._place.failing(), self._place.warehouse() as warehouse:
+        with self._place.failing(), self._place.warehouse(Limits()) as warehouse:
             return asked(warehouse, query)
 
     def import_model(

@@ -4,27 +4,36 @@
 -- |rho| sqrt(n - 1) counts (max T by permuting GT, Westfall & Young 1993). Left out are the
 -- ingredients of GT, since their correlation with GT is no question, and what fewer than half of
 -- the members have. Needs a function of ours that a plain DuckDB lacks.
-with pair as materialized (
-    select
-        f.phase, p.factor, p.sample_id, p.measured as gt, p.value,
-        dense_rank() over (partition by f.phase order by f.position, p.factor) as number,
-        dense_rank() over (order by p.algorithm) as algorithm
-    from correlation_pairs('set_sizes', null, 'all', $sweep) as p
-    join factor_catalog as f on f.factor = p.factor
-    where not f.ingredient and p.factor in (
+with named as (
+    select phase, factor, row_number() over (partition by phase order by position, factor) as number
+    from factor_catalog
+    where not ingredient and factor in (
             select factor from correlations
             where sweep_id = $sweep and population = 'all'
             group by factor
             having 2 * sum(n) >= (select count(gt) from internal.outcomes where sweep_id = $sweep)
         )
 ),
-permuted as (
-    select phase, choice_p_values(list([number, algorithm, sample_id, gt, value])) as p_values
-    from pair
-    group by phase
+attempt as (
+    select run_id, dense_rank() over (order by algorithm) as algorithm, sample_id, gt
+    from internal.outcomes
+    where sweep_id = $sweep and gt is not null
 ),
-named as (
-    select distinct phase, number, factor from pair
+-- One list an attempt and not one a value, since it is lists that take memory.
+listed as (
+    select
+        n.phase,
+        [any_value(a.algorithm), any_value(a.sample_id), any_value(a.gt)]
+        || list(v.value order by n.number) as numbers
+    from attempt as a
+    cross join named as n
+    left join factors as v on v.run_id = a.run_id and v.factor = n.factor
+    group by n.phase, a.run_id
+),
+permuted as (
+    select phase, choice_p_values(list(numbers)) as p_values
+    from listed
+    group by phase
 ),
 strong as (
     select factor, list_avg(list(abs(rho) order by algorithm)) as strength, count(*) as algorithms
