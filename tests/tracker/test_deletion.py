@@ -21,6 +21,7 @@ from tracker.store.opening import open_store
 from tracker.store.records import PARENT, Kind
 from tracker.studies import unlearn as unlearning
 from tracker.studies.evidence import ROOM, goals, standing
+from tracker.studies.request_table import Ended, Row
 from unlearning import datasets, models
 from unlearning.algorithms.retrain import Retrain
 from unlearning.base_model import BaseModel
@@ -241,3 +242,18 @@ def test_training_that_fails_is_no_forgetting(
     monkeypatch.setattr(Retrain, "propose", fails)
     answer = indelible(store, *words(IDS, store.parent / "out", "--algorithm", "retrain"))
     assert not {row["ended"] for row in rows_of(answer).values()} & {"never_seen"}
+
+
+def test_what_is_asked_decides_which_ends_count_as_forgotten() -> None:
+    """A request that the base model got wrong and this one gets right is not, until the flip."""
+    said = Row(1, 0, Ended.FORGOTTEN, True, 1, 1, None, 0.1, None)
+    counted = {
+        (ended, is_wrong, until)
+        for ended in Ended
+        for is_wrong in (False, True)
+        for until in ("flip", "reference")
+        if replace(said, ended=ended, is_wrong_now=is_wrong).is_forgotten(until)
+    }
+    always = {(end, w, u) for end in ("forgotten", "never_seen") for w in (False, True)
+              for u in ("flip", "reference")}  # fmt: skip
+    assert counted == always | {(ended, True, "flip") for ended in Ended}

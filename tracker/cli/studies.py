@@ -270,12 +270,8 @@ def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
 
 def _undone(command: Unlearn, done: Forgotten) -> Iterator[str]:
     """What is not as it was asked for."""
-    good = [Ended.FORGOTTEN, Ended.NEVER]
-    if done.record["how"]["until"] == "flip":
-        open_ = [row for row in done.rows if row.ended not in good and not row.is_wrong_now]
-    else:
-        open_ = [row for row in done.rows if row.ended not in good]
-    if open_:
+    until = done.record["how"]["until"]
+    if open_ := [row for row in done.rows if not row.is_forgotten(until)]:
         names = [str(row.sample_path or row.sample_id) for row in open_]
         yield f"{counted(len(open_), 'request')} not forgotten: {_listed(names)}"
     if (lost := done.metrics["points_lost"]) > command.max_loss:

@@ -53,7 +53,9 @@ def as_record(
         "is_done": bool(metrics["is_done"]),
         "measure": MEASURES[plan.until],
         "max_loss": requests.max_loss,
-        "requests": [vars(row) for row in rows],
+        "requests": [
+            vars(row) | {"is_forgotten": row.is_forgotten(requests.until)} for row in rows
+        ],
         "model": {
             "architecture": base_run.arch,
             "base_run": base_run.run_id,

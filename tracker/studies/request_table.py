@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from tracker.store.files import Artifacts, Damaged
+from tracker.sweep.plan import FLIP
 
 TABLE = "requests.csv"  # the artifact of an unlearning with its rows
 TAG = "requests_sha256"  # of its run: the SHA-256 of that file
@@ -59,12 +60,16 @@ class Row:
     z_untouched: float | None = None
     z_retrained: float | None = None
 
+    def is_forgotten(self, until: str) -> bool:
+        """Whether it is as it was asked for; until the flip a wrong prediction is enough."""
+        is_so = self.ended in (Ended.FORGOTTEN, Ended.NEVER)
+        return is_so or (until == FLIP and self.is_wrong_now)
+
 
 def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-STANDING = ("z", "z_error", "z_limit", "z_untouched", "z_retrained")
 READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
     **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
     "is_wrong_now": "True".__eq__,

@@ -199,10 +199,8 @@ class _Unlearning:
 
     def does_it(self, trial: _Trial) -> bool:
         """Whether a trial forgot every request, and for what it may cost."""
-        is_forgotten = all(row.ended in (Ended.FORGOTTEN, Ended.NEVER) for row in trial.rows)
-        if self.requests.until == FLIP:
-            is_forgotten = all(row.is_wrong_now or row.ended == Ended.NEVER for row in trial.rows)
-        return is_forgotten and trial.points_lost <= self.requests.max_loss
+        are_forgotten = all(row.is_forgotten(self.requests.until) for row in trial.rows)
+        return are_forgotten and trial.points_lost <= self.requests.max_loss
 
     def _kept(self, trials: Sequence[_Trial]) -> _Trial:
         """The one that loses the least of those that do it; else the one without the requests."""
