@@ -143,8 +143,6 @@ class Place:
         It is taken as it is where there is no store beside it, and, which is said, where the folder
         can only be read or the store does not answer. Raises UserError where it is another store's.
         """
-        from analysis.warehouse import open_warehouse
-
         file, path = self.address.file, self.warehouse_path
         is_alone = file is not None and not file.exists() and path.exists()
         if not (is_alone or self._is_current()):
@@ -157,16 +155,19 @@ class Place:
                     if not path.exists():
                         raise
                     self.say(f"{error}: new runs are not read")
-        with open_warehouse(path, limits) as warehouse:
+        with self._opened(limits) as warehouse:
             if self.store_id and warehouse.store not in (None, self.store_id):
                 raise UserError(f"the warehouse {path} is another store's: delete it")
             yield warehouse
 
-    def _is_current(self) -> bool:
-        """Whether the warehouse has what the store has; of a server that is not known."""
+    def _opened(self, limits: Limits | None = None) -> AbstractContextManager[Warehouse]:
         from analysis.warehouse import open_warehouse
 
-        with suppress(UserError), open_warehouse(self.warehouse_path) as warehouse:
+        return open_warehouse(self.warehouse_path, limits)
+
+    def _is_current(self) -> bool:
+        """Whether the warehouse has what the store has; of a server that is not known."""
+        with suppress(UserError), self._opened() as warehouse:
             is_its = self.store_id in (None, warehouse.store)
             return is_its and warehouse.is_current and ends(self.address) == warehouse.ends
         return False

@@ -50,10 +50,10 @@ class Parts:
         Args:
             says: the tag's value. about: plain values that the file holds beside them: see `about`.
         """
-        from safetensors.torch import save
+        from safetensors import torch as tensors
 
         # One entry of metadata: safetensors writes several in any order.
-        part = save(dict(content), {ABOUT: json.dumps(about)} if about else None)
+        part = tensors.save(dict(content), {ABOUT: json.dumps(about)} if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
         return self.file(name), part, (self.tag(name), says)
 

@@ -7,9 +7,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from unlearning.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 DATABASE = "mlflow.db"  # of an embedded store, in its folder
 PLAIN, PSYCOPG = "postgresql://", "postgresql+psycopg://"  # SQLAlchemy's driver, and the extra's
@@ -83,9 +87,7 @@ class Address:
             return self.folder / DATABASE
         if self.dialect != "sqlite":
             return None
-        from sqlalchemy import make_url
-
-        return Path(make_url(self.given).database or "").absolute()
+        return Path(_url(self.given).database or "").absolute()
 
     @property
     def is_embedded(self) -> bool:
@@ -101,9 +103,7 @@ class Address:
         """The same, with a driver that gives up on a silent host after a while."""
         if self.dialect != "postgresql":
             return self
-        from sqlalchemy import make_url
-
-        url, options = make_url(self.uri), {"connect_timeout": f"{max(2, round(seconds))}"}
+        url, options = _url(self.uri), {"connect_timeout": f"{max(2, round(seconds))}"}
         url = url.update_query_dict({**options, **KEEPALIVE, **url.query})
         return replace(self, given=url.render_as_string(hide_password=False))
 
@@ -120,9 +120,13 @@ def without_credentials(uri: str) -> str:
 
 def sqlite_uri(file: Path) -> str:
     """The URI that SQLAlchemy reads as this path; MLflow makes folders where no driver is named."""
-    from sqlalchemy import URL
+    return _url("sqlite+pysqlite://").set(database=str(file)).render_as_string()
 
-    return URL.create("sqlite+pysqlite", database=str(file)).render_as_string()
+
+def _url(uri: str) -> URL:
+    from sqlalchemy import make_url
+
+    return make_url(uri)
 
 
 def _server_uri(uri: str, shown: str) -> str:

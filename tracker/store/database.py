@@ -1,4 +1,4 @@
-"""MLflow's databases, open to be read: without MLflow, whose import takes seconds.
+"""MLflow's databases that are files, open to be read: without MLflow, whose import takes seconds.
 
 No other SQLite library than Python's own may open a file in this process: where one of two closes
 it, the system drops the locks of both, and a write may be lost ("How To Corrupt An SQLite Database
@@ -11,48 +11,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tracker.store.addresses import Address
 from unlearning.errors import Failure, UserError
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
 ENDS = Path(__file__).parent / "sql" / "ends.sql"
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
-
-
-@contextmanager
-def opened(address: Address) -> Iterator[Connection]:
-    """A database, open to be read.
-
-    Raises UserError without a driver for it, Failure where a file is damaged.
-    """
-    import sqlalchemy
-
-    if address.file is not None:
-        with _file(address) as file:
-            how = {"creator": lambda: file, "poolclass": sqlalchemy.StaticPool}
-            with sqlalchemy.create_engine("sqlite://", **how).connect() as connection:
-                yield connection
-        return
-    try:
-        engine = sqlalchemy.create_engine(address.uri, poolclass=sqlalchemy.NullPool)
-    except (ImportError, sqlalchemy.exc.ArgumentError) as error:
-        raise UserError(
-            f"the URI {address.shown} is not understood, or its driver is not installed ({error}): "
-            "PostgreSQL's comes with pip install 'indelible[postgres]'"
-        ) from error
-    with engine.connect() as connection:
-        yield connection
 
 
 def check_pages(address: Address) -> None:
     """Raise Failure where a database that is a file is damaged, its indexes too: all is read."""
     if address.file is not None:
-        with _file(address) as file:
+        with opened(address) as file:
             ((problem,),) = file.execute("pragma integrity_check(1)")
         if problem != "ok":
             problem = " ".join(problem.split())
@@ -65,14 +36,14 @@ def ends(address: Address) -> tuple[int, int, str, str] | None:
     None where it is not known: it is another store, or cannot be read now.
     """
     if address.is_embedded and address.file is not None and address.file.exists():
-        with suppress(Failure, sqlite3.Error), _file(address) as file:
+        with suppress(Failure, sqlite3.Error), opened(address) as file:
             ((runs, times, measured_at, names),) = file.execute(ENDS.read_text("utf-8"))
             return int(runs), int(times), str(measured_at), str(names)
     return None
 
 
 @contextmanager
-def _file(address: Address) -> Iterator[sqlite3.Connection]:
+def opened(address: Address) -> Iterator[sqlite3.Connection]:
     """A file, open to be read. SQLite puts two more beside one in write-ahead mode.
 
     In a folder that cannot be written it is told that the file does not change, unless the log

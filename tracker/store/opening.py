@@ -17,7 +17,6 @@ from sqlalchemy import inspect, select, text
 from analysis.atomic import make_folder, written_atomically
 from tracker.store import identity, queries
 from tracker.store.addresses import Address, sqlite_uri, without_password
-from tracker.store.database import opened
 from tracker.store.files import local_path
 from tracker.store.read import ClientReader, Reader
 from tracker.store.retry import LIMIT_S, Retry
@@ -95,7 +94,7 @@ def look(address: Address, retry: Retry) -> Contents:
     """
 
     def attempt() -> Contents:
-        with opened(address) as connection:
+        with queries.opened(address) as connection:
             tables = inspect(connection).get_table_names()
             if not {"alembic_version", "experiments"} <= {*tables}:
                 return Contents()

@@ -5,10 +5,17 @@ The tables are named in SQL files, since importing MLflow's models takes seconds
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import Connection, Select, TextualSelect, column, text
+
+from tracker.store import database
+from tracker.store.addresses import Address
+from unlearning.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
 AT_A_TIME = 500  # runs that one query asks for
@@ -32,6 +39,29 @@ MEMBERS = _relation("members", "run_id key")
 EXPERIMENTS = _relation("experiments", "experiment_id artifact_location store")
 POINTS = _relation("points", "run_id key timestamp step value")
 PAIRS = {name: _relation(name, "run_id key value") for name in ("params", "tags", "metrics")}
+
+
+@contextmanager
+def opened(address: Address) -> Iterator[Connection]:
+    """A database, open to be read.
+
+    Raises UserError without a driver for it, Failure where a file is damaged.
+    """
+    if address.file is not None:
+        with database.opened(address) as file:
+            how = {"creator": lambda: file, "poolclass": sqlalchemy.StaticPool}
+            with sqlalchemy.create_engine("sqlite://", **how).connect() as connection:
+                yield connection
+        return
+    try:
+        engine = sqlalchemy.create_engine(address.uri, poolclass=sqlalchemy.NullPool)
+    except (ImportError, sqlalchemy.exc.ArgumentError) as error:
+        raise UserError(
+            f"the URI {address.shown} is not understood, or its driver is not installed ({error}): "
+            "PostgreSQL's comes with pip install 'indelible[postgres]'"
+        ) from error
+    with engine.connect() as connection:
+        yield connection
 
 
 def fetched(connection: Connection, query: Select[Any]) -> Columns:

@@ -20,7 +20,6 @@ from sqlalchemy import false, or_, select, text
 from analysis.warehouse import STAGING
 from tracker.store import queries
 from tracker.store.addresses import Address
-from tracker.store.database import opened
 from tracker.store.files import Artifacts
 from tracker.store.records import (
     AVERAGED,
@@ -126,7 +125,7 @@ class Reader:
 
     def _fetched(self, query: Any) -> queries.Columns:
         def attempt() -> queries.Columns:
-            with opened(self.address) as connection:
+            with queries.opened(self.address) as connection:
                 return queries.fetched(connection, query)
 
         return self.retry(attempt)

@@ -144,9 +144,10 @@ def audit(
         sha256 = hashlib.sha256(content).hexdigest()
         store.attach(run_id, file_name(sha256), content, (TAG, sha256))
         if drawn := compared(table, rows):
-            from analysis.figures import as_png, audited  # matplotlib, which takes a while
+            from analysis import figures  # matplotlib, which takes a while
 
-            store.attach(run_id, PICTURE, as_png(partial(audited, drawn)), ("figures", "png"))
+            drawing = partial(figures.audited, drawn)
+            store.attach(run_id, PICTURE, figures.as_png(drawing), ("figures", "png"))
         metrics = {
             f"{row['algorithm']}/{name}": value
             for row in rows

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def _check(algorithm: type[Algorithm]) -> None:
-    from unlearning.algorithm import Direct, Stepwise
+    from unlearning import algorithm as kinds
 
-    is_one = isinstance(algorithm, type) and issubclass(algorithm, (Stepwise, Direct))
+    is_one = isinstance(algorithm, type) and issubclass(algorithm, (kinds.Stepwise, kinds.Direct))
     if not is_one or not hasattr(algorithm, "name"):
         raise TypeError(f"{algorithm} is no class of an algorithm, Stepwise or Direct, with a name")
     algorithm()  # its defaults are accepted
