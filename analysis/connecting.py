@@ -4,8 +4,8 @@ writing one. DuckDB's errors as one line."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,26 @@ def writing(path: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
         raise (Failure if is_full else UserError)(f"{what} cannot be written: {reason}") from error
 
 
-def with_room(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Execute a statement; in all memory that DuckDB may have, if it does not work in MEMORY."""
+def with_room(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
+    """Execute statements in one transaction: else the disk has to have each before the next.
+
+    In all memory that DuckDB may have, if it does not work in MEMORY.
+    """
+    every = [*statements]
+
+    def attempt() -> None:
+        connection.begin()
+        for statement in every:
+            connection.execute(statement)
+        connection.commit()
+
     try:
-        connection.execute(statement)
+        attempt()
     except duckdb.OutOfMemoryException:
+        with suppress(duckdb.TransactionException):  # it is over, where the commit had no room
+            connection.rollback()
         connection.execute("reset memory_limit")
-        connection.execute(statement)
+        attempt()
 
 
 @contextmanager

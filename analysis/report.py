@@ -182,7 +182,7 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
             for row in rows("points")
         },
         "predicted": _columns(shown("predicted"), PREDICTED),
-        "curves": shown("curves"),
+        "curves": [row | {"probs": [*row["probs"]]} for row in shown("curves")],
         "targets": TARGETS,
         "ladder": {
             "unit": unit,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
@@ -56,6 +57,7 @@ from unlearning.errors import UserError
 
 Parts = Iterable[Mapping[str, pa.Table]]  # rows of any tables of STAGING, a part after the other
 
+MANY = 10**6  # rows of the staging: of more each relation has a transaction, or memory is short
 UNAUDITED = "61"  # begins the names of files from which on no audit asks for what they make
 TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
 
@@ -399,26 +401,28 @@ def audit(
 def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) -> None:
     """Make all macros and relations from the staging rows, or those whose files come before."""
     extend(connection)
-    connection.execute("create schema internal")
-    for file in statements():
-        if before is None or file.name < before:
-            with_room(connection, file.read_text("utf-8"))
+    files = (file for file in statements() if before is None or file.name < before)
+    making = (file.read_text("utf-8") for file in files)
+    every = ["create schema internal", *making]
+    ((rows,),) = connection.execute("select sum(estimated_size) from duckdb_tables()").fetchall()
+    for some in [every] if rows < MANY else [[each] for each in every]:
+        with_room(connection, some)
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, parts: Parts, store: str | None = None) -> None:
-    connection.execute("create schema staging")
-    connection.execute(
-        "create table staging.made_by as select ? as sha256, ?::text as store", [_made_by(), store]
-    )
+    made_by = pa.table({"sha256": [_made_by()], "store": pa.array([store], pa.string())})
     ours = {"table1": pa.csv.read_csv(TABLE_1), "statuses": pa.csv.read_csv(STATUSES)}
     empty = {name: schema.empty_table() for name, schema in STAGING.items()}
-    for name, table in (empty | ours).items():
-        connection.register("incoming", table)
-        connection.execute(f"create table staging.{name} as from incoming")
-    for name, table in chain.from_iterable(part.items() for part in parts):
-        connection.register("incoming", table.cast(STAGING[name]))
-        with_room(connection, f"insert into staging.{name} from incoming")
-    connection.unregister("incoming")
+    for name, table in (first := {"made_by": made_by} | empty | ours).items():
+        connection.register(f"incoming_{name}", table)
+    making = (f"create table staging.{name} as from incoming_{name}" for name in first)
+    with_room(connection, ["create schema staging", *making])
+    for part in parts:
+        for name, table in part.items():
+            connection.register(f"incoming_{name}", table.cast(STAGING[name]))
+        with_room(connection, [f"insert into staging.{name} from incoming_{name}" for name in part])
+    for name in first:
+        connection.unregister(f"incoming_{name}")
 
 
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
@@ -426,12 +430,12 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
     connection.register("forgotten", pa.table({"run_id": pa.array(forget, pa.string())}))
     try:
         attach(connection, path, "old")
-        for name in STAGING:
-            with_room(
-                connection,
-                f"insert into staging.{name} from old.staging.{name} "  # noqa: S608 - our own names
-                "where run_id not in (select run_id from forgotten)",
-            )
+        taking = (
+            f"insert into staging.{name} from old.staging.{name} "  # noqa: S608 - our own names
+            "where run_id not in (select run_id from forgotten)"
+            for name in STAGING
+        )
+        with_room(connection, taking)
         connection.execute("detach old")
     except duckdb.Error as error:
         if is_unreadable(error):
@@ -451,4 +455,14 @@ def _made_by() -> str:
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:
-    return Relation([name for name, *_ in result.description or []], result.fetchall())
+    """The rows. A list of numbers is an array: Python's own numbers take four times the memory."""
+    described = result.description or []
+    columns = [name for name, *_ in described]
+    are_numbers = [str(kind) == "DOUBLE[]" for _, kind, *_ in described]
+    if not any(are_numbers):
+        return Relation(columns, result.fetchall())
+    rows = list[tuple[Any, ...]]()
+    while (row := result.fetchone()) is not None:
+        pairs = zip(row, are_numbers, strict=True)
+        rows.append(tuple(np.array(v, float) if is_list and v else v for v, is_list in pairs))
+    return Relation(columns, rows)

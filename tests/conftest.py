@@ -24,9 +24,10 @@ CPU = torch.device("cpu")
 
 
 LONG = (
-    *("browser", "faults", "benchmarks", "ray", "plugins", "readme", "team", "wheel", "tour"),
-    *("fashion_mnist", "resnet", "plain_loops", "predict", "unlearnings_in_sql", "claims", "cli"),
-    *("measure", "damage", "unlearn", "api", "learning", "merge", "identity", "outages"),
+    *("browser", "faults", "benchmarks", "ray", "servers", "plugins", "readme", "team", "wheel"),
+    *("tour", "sweep", "story", "tune", "studies", "fashion_mnist", "plain_loops", "predict"),
+    *("unlearnings_in_sql", "claims", "cli", "measure", "damage", "unlearn", "api", "learning"),
+    *("merge", "identity", "outages", "loading", "frozen"),
 )
 
 

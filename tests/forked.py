@@ -25,7 +25,6 @@ from typing import Any
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.preloaded"])
 ROOT = Path(__file__).parent.parent
-OURS = ("analysis", "factors", "tracker", "unlearning")
 
 
 def process(target: Callable[..., None], *given: Any) -> ForkServerProcess:
@@ -44,7 +43,6 @@ class Forked:
 
     Args:
         program: indelible, or mlflow.
-        afresh: import what is ours again, from where its PYTHONPATH says that it is.
     """
 
     def __init__(
@@ -53,14 +51,13 @@ class Forked:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         program: str = "indelible",
-        afresh: bool = False,
     ) -> None:
         self.args = [program, *map(str, words)]
         self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - while it runs
         streams = [_Descriptor(file.fileno()) for file in self._files]
         environment = dict(os.environ if env is None else env)
         here = cwd or Path.cwd()
-        self._process = process(_become, self.args, here, environment, streams, afresh)
+        self._process = process(_become, self.args, here, environment, streams)
 
     @property
     def pid(self) -> int:
@@ -124,9 +121,7 @@ def _received(sent: Any) -> int:
     return number
 
 
-def _become(
-    words: list[str], cwd: Path, environment: dict[str, str], streams: list[int], afresh: bool
-) -> None:
+def _become(words: list[str], cwd: Path, environment: dict[str, str], streams: list[int]) -> None:
     os.setsid()
     for stream, number in enumerate(streams, start=1):
         os.dup2(number, stream)
@@ -137,8 +132,6 @@ def _become(
     sys.path[:0] = [str(cwd), *filter(None, asked)]
     sys.argv = words
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in [name for name in sys.modules if afresh and name.partition(".")[0] in OURS]:
-        del sys.modules[name]
     if words[0] == "mlflow":
         from mlflow.cli import cli as main
     else:

@@ -3,21 +3,24 @@
 MLflow's empty databases are made once in a process, then copied: each of some sixty migrations
 takes its time on an empty file too, and as long again until the disk has them. What is copied is
 what they have made, before anything is in it; the rest of opening a store is MLflow's own. Whether
-members are faster stacked or one by one is not measured: they are stacked. Commands in processes
-that are not forked ones (see `forked`), and databases of PostgreSQL, go the whole way.
+members are faster stacked or one by one is not measured: they are stacked. The disk is not waited
+for, as tests kill processes and no machines. Commands in processes that are not forked ones (see
+`forked`), and databases of PostgreSQL, go the whole way.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from mlflow.store.db import utils
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from torch import Tensor
 
 from tracker.sweep import parent
@@ -35,6 +38,13 @@ def take() -> None:
     # Else each store that is opened imports some sixty files of migrations, twice.
     utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
     parent.faster_execution = _stacked  # type: ignore[attr-defined]
+    os.fsync = lambda fd: None
+    event.listen(Engine, "connect", _unsynchronised)
+
+
+def _unsynchronised(connection: Any, record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("pragma synchronous = off")
 
 
 def _stacked(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int) -> Execution:

@@ -15,8 +15,8 @@ from tests import forked, shortcuts
 from tests.benchmarks.__main__ import PARTS
 
 ELSEWHERE = {
-    "prediction": "tests/test_prediction_study.py runs a tiny study",
-    "forgetting": "tests/test_forgetting_study.py runs a tiny study",
+    "prediction": "tests/test_studies.py runs a tiny study",
+    "forgetting": "tests/test_studies.py runs a tiny study",
     "demo": "tests/tracker/test_readme.py runs it, and the other parts what measures it",
 }
 

@@ -61,7 +61,7 @@ def strengths(gt: Any, values: Any, order: Sequence[int], plainly: bool = False)
 
 
 @pytest.mark.parametrize("missing", [0, 0.15])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 def test_all_permutations_are_those_of_brute_force(seed: int, missing: float) -> None:
     random = np.random.default_rng(seed)
     gt, values = table(random, (2, 5), missing), table(random, (3, 2, 5), missing)

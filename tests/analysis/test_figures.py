@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from analysis.figures import BLUR, Format, audited, ends, scatter, write_figures
+from analysis.figures import BLUR, Format, audited, scatter, write_figures
 from analysis.pictures import Pictures
-from analysis.words import looks
-from tests.analysis.test_report import answers_of, made_up, members_of, pictures_for
-from unlearning.errors import UserError
+from tests.analysis.test_report import answers_of, members_of, pictures_for
 
 FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 
@@ -38,15 +36,6 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
         assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.slow
-def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
-    names = [f"algorithm{k}" for k in range(5)]
-    answers = answers_of(tmp_path, members_of(*names, n=4), ("size",))
-    write_figures(answers, pictures_for(answers), tmp_path / "f", "svg", every=True)
-    for figure in ("correlations", "factor-size", "gallery-size"):
-        assert (tmp_path / "f" / f"{figure}.svg").stat().st_size
-
-
 def test_by_default_of_the_factors_the_strongest_are_drawn(tmp_path: Path) -> None:
     members = members_of("ga", "salun", n=30)
     for m in members:
@@ -69,38 +58,10 @@ def legend(folder: Path, *statuses: str) -> list[str]:
     return [text.get_text() for found in figure.legends for text in found.get_texts()]
 
 
-def test_the_legend_says_how_attempts_ended_that_there_are(tmp_path: Path) -> None:
-    words = ["flipped", "flipped, but rewound", "budget used up", "unchanged"]
-    assert legend(tmp_path / "a", "unchanged", "max_steps", "rewound", "flipped") == words
-    assert legend(tmp_path / "b", "rewound") == words[1:2]
-
-
-def test_endings_with_a_gt_are_told_apart_by_colour_and_by_shape() -> None:
-    drawn = [end for end in looks() if end["position"] and end["has_gt"] == "true"]
-    for look in ("legend", "marker", "shape", "print_colour", "page_colour", "dark_page_colour"):
-        assert len({end[look] for end in drawn} - {""}) == len(drawn), look
-
-
-@pytest.mark.parametrize(
-    "changes", [{"n": 1}, {"f": -1.0}, {"status": "max_steps"}, {"size": float("inf")}]
-)
+@pytest.mark.parametrize("changes", [{"n": 1}, {"size": float("inf")}])
 def test_thin_sweeps_have_figures_too(tmp_path: Path, changes: dict[str, Any]) -> None:
     answers = answers_of(tmp_path, members_of("ga", **changes), ("size",))
     assert write_figures(answers, Pictures(), tmp_path / "f", "svg")
-
-
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="the figures in"):
-        write_figures(made_up(), Pictures(), tmp_path / "file" / "f", "png")
-
-
-def test_a_gallery_says_how_many_are_tied() -> None:
-    tied = [{"sample_id": k, "value": 0.0, "tied": 6} for k in range(3)]
-    pictures = Pictures({k: np.full((8, 8), 0.5) for k in range(3)})
-    (axis,) = ends("GT", {"ga": {"hardest": tied}}, pictures).axes
-    said = [text.get_text() for text in axis.texts]
-    assert {"hardest\n(of 7 tied)", "easiest", "0\n0"} <= set(said)
 
 
 def test_an_audit_is_drawn_as_densities_of_z() -> None:

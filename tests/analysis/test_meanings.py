@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from analysis.meanings import INTERNAL, header, headers, shared, statements
 from analysis.warehouse import Warehouse, described, open_warehouse, rebuild
-from tests.analysis.warehouses import PRE, member, staging, sweep_of, warehouse_of
+from tests.analysis.warehouses import PRE, staging, sweep_of
 from unlearning.errors import UserError
 
 COLUMNS = "duckdb_columns() where schema_name in ('main', 'internal') and not internal"
@@ -95,17 +94,6 @@ def test_a_header_is_taken_apart() -> None:
     assert found.meaning == "one row per thing: good."
     assert found.entries == {"b": "their sum", "c": "their sum"}
     assert header("select 1").meaning == ""
-
-
-def test_a_shell_lists_twenty_relations(warehouse: Warehouse) -> None:
-    assert len(warehouse.query("show tables").rows) <= 20
-
-
-def test_a_factor_that_is_called_like_a_column_leaves_it_alone(tmp_path: Path) -> None:
-    members = [member(1, 0.5, 0.9, Seed=7.0, margin=1.0)]
-    with warehouse_of(tmp_path, members, ("Seed", "margin")) as opened:
-        assert opened.query("select seed, margin from attempts").rows == [(0, 1.0)]
-        assert opened.query("select value from factors where factor = 'Seed'").rows == [(7.0,)]
 
 
 def test_find_sweep_takes_what_commands_take(warehouse: Warehouse) -> None:

@@ -354,26 +354,6 @@ def test_the_seconds_of_a_sample_are_a_quartile_and_of_several_the_last(tmp_path
     assert both["index", "ga"]["of_attempt"] == pytest.approx(0.2)
 
 
-def test_of_several_predictions_the_one_of_most_attempts_is_shown(tmp_path: Path) -> None:
-    members = attempts(20, 3)
-    rows = about(members, 4)
-    predictions = {"few": rows[:9], "most": rows, "late": rows, "again": rows}
-    made = LATE | {"again": NOON - timedelta(seconds=9)}
-    with warehouse_of(tmp_path, members, predictions, made=made) as warehouse:
-        assert warehouse.query("from graded_predictions('s')").rows == [("ga", "most")]
-        points = warehouse.report("predicted", sweep="s", max_loss=5).records()
-        (refused,) = warehouse.report("unknown", sweep="s").records()
-        assert {row["prediction_id"] for row in warehouse.report("known", sweep="s").records()} == {
-            "most"
-        }
-    pairs = [(row["predicted_gt"], row["gt"], row["sample_id"]) for row in points]
-    assert pairs == [
-        (p, pytest.approx(m, rel=1e-12), sample) for p, m, sample in pairs_of(members, rows, "gt")
-    ]
-    assert (refused["prediction_id"], refused["algorithms"]) == ("late", ["ga"])
-    assert "had begun before it was made" in refused["refused"]
-
-
 def test_a_rung_is_best_where_nothing_as_cheap_is_stronger(tmp_path: Path) -> None:
     members = members_with()
     predictions = {"p": about(members, 2)}
@@ -423,19 +403,3 @@ def test_the_page_shows_what_was_predicted_and_says_it_in_short(tmp_path: Path) 
     assert found.data["ladder"]["unit"] == "of_attempt"
     assert [rung["cost"] for rung in found.data["ladder"]["rungs"]] == [0.02, 0.02, 0.5]
     assert {"predicted", "ladder"} <= {path.stem for path in figures}
-
-
-def test_without_a_graded_prediction_the_page_says_how_to_get_one(tmp_path: Path) -> None:
-    members = attempts(12, 5)
-    with warehouse_of(tmp_path, members, {"late": about(members, 2)}, made=LATE) as warehouse:
-        answers = ask(warehouse, "s")
-        figures = write_figures(answers, Pictures(), tmp_path / "f", "svg")
-    found = page(answers, Pictures())
-    assert "Nothing was predicted of these attempts before they began" in found.text
-    assert "indelible predict" in found.text
-    assert "is not graded:" in found.text
-    assert "It is not known what the factors of this base model took" in found.text
-    assert "A prediction written down" not in found.text
-    ids = {div.get("id") for div in found.all("div")}
-    assert not ids & {"chart-predicted", "chart-ladder"}
-    assert not {"predicted", "ladder"} & {path.stem for path in figures}

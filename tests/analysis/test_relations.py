@@ -26,9 +26,6 @@ from tests.analysis.warehouses import (
 from tests.oracles import statistics as plain
 from tests.oracles.factors import outcome
 
-ENDS = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
-
-
 PAPERS = ("ga", "neggrad", "salun", "scrub")
 MEMBERS = sweep_of(5, 40, PAPERS)
 MEMBERS[0] |= {"status": "already_wrong"}
@@ -85,49 +82,6 @@ def test_regimes_by_hand(tmp_path: Path) -> None:
     for row in rows[6:8]:  # nothing was run, or numbers were lost
         assert [row[c] for c in ("gt", "gt_one", "gt_mean_ratio", "gt_share")] == [None] * 4
     assert rows[8]["gt_share"] == pytest.approx(1.125 / 0.9125)
-
-
-def test_regimes_are_counted_and_what_gt_follows_is_said(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    members = [
-        member(
-            k,
-            f=float(random.uniform(*((0.5, 0.9) if k < 20 else (-0.001, 0.004)))),
-            u=float(random.uniform(0.4, 0.9)),
-            status="flipped" if k < 20 else "max_steps",
-        )
-        for k in range(40)
-    ]
-    with warehouse_of(tmp_path, members) as warehouse:
-        rows = warehouse.report("regimes", sweep="s").records()
-    chosen = {"all": members, "flipped": members[:20], "not_flipped": members[20:]}
-    assert [row["population"] for row in rows] == [*chosen]
-    for row, some in zip(rows, chosen.values(), strict=True):
-        f = [m["metrics"]["forget_prob_diff"] for m in some]
-        u = [1 - m["metrics"]["test_prob_diff"] for m in some]
-        gt = [gt_of(m, 1 / TEST_SAMPLES) for m in some]
-        weighted = [value / TEST_SAMPLES for value in u]
-        pairs = list(zip(weighted, f, strict=True))
-        assert (row["n"], row["zero"]) == (len(f), sum(fall <= 0 for fall in f))
-        assert row["utility"] == sum(w < fall for w, fall in pairs)
-        assert row["forgetting"] == sum(0 < fall <= w for w, fall in pairs)
-        assert row["rho_u"] == pytest.approx(plain.spearman(gt, u), abs=1e-12)
-        assert row["rho_f"] == pytest.approx(plain.spearman(gt, f), abs=1e-12)
-
-
-def test_every_end_is_counted_and_only_a_kept_flip_is_a_flip(tmp_path: Path) -> None:
-    members = [
-        member(k, *(math.nan, math.nan) if status == "already_wrong" else (0.1 * k, 0.5), status)
-        for k, status in enumerate(ENDS * 2, 1)
-    ]
-    with warehouse_of(tmp_path, members) as warehouse:
-        (row,) = warehouse.report("statuses", sweep="s").records()
-        rate = "select sum(flip_rate * n) / sum(n) from class_difficulty"
-        assert warehouse.query(rate).rows == [(pytest.approx(2 / 8),)]
-        query = "select population, n from correlations where factor = 'steps'"
-        assert dict(warehouse.query(query).rows) == {"all": 6, "flipped": 2, "not_flipped": 4}
-    assert {status: row["ended"][status] for status in ENDS} == dict.fromkeys(ENDS, 2)
-    assert row["members"] == 10
 
 
 def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
@@ -315,7 +269,7 @@ def test_top_overlap_beside_chance(tmp_path: Path) -> None:
     assert row["top_overlap_by_chance"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("algorithms", "n"), [(("a",), 2), (("a", "b"), 1), (("a", "b", "c"), 30)])
+@pytest.mark.parametrize(("algorithms", "n"), [(("a",), 2), (("a", "b", "c"), 30)])
 def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], n: int) -> None:
     members = sweep_of(2, n, algorithms)
     members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
@@ -352,7 +306,7 @@ def test_class_difficulty(whole: Warehouse) -> None:
         assert row["mean_gt"] == pytest.approx(row["avg(gt)"])
 
 
-@pytest.mark.parametrize(("n", "classes", "digits"), [(2, 2, 9), (60, 3, 1), (61, 10, 9)])
+@pytest.mark.parametrize(("n", "classes", "digits"), [(2, 2, 9), (60, 3, 1)])
 def test_the_test_of_classes_is_scipys(tmp_path: Path, n: int, classes: int, digits: int) -> None:
     members = labelled(n, {"ga": 0.0, "salun": 0.02, "scrub": 0.1}, n, classes, digits)
     members.append(member(n, f=float("nan"), u=0.9, status="non_finite", label=99))  # has no GT

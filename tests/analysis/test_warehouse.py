@@ -13,15 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 import pytest
 
 from analysis import connecting
 from analysis import warehouse as sources
 from analysis.meanings import statements
 from analysis.queries import Limits
-from analysis.warehouse import Changes, audit, changes, open_warehouse, rebuild
-from tests.analysis.warehouses import PRE, member, staging, sweep_of
+from analysis.warehouse import Changes, changes, open_warehouse, rebuild
+from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.mounts import mounted
 from unlearning.errors import Failure, UserError
 
@@ -75,27 +74,6 @@ def test_queries_can_only_read_the_warehouse(path: Path) -> None:
             assert "\n" not in str(refusal.value)
         assert warehouse.query("select count(*) from attempts").rows == [(16,)]
     assert secret_rows
-
-
-def test_sweeps_are_found_by_id_or_as_the_latest(path: Path) -> None:
-    with open_warehouse(path) as warehouse:
-        assert warehouse.sweep_id("latest") == warehouse.sweep_id("s") == "s"
-        with pytest.raises(UserError, match="indelible sweeps"):
-            warehouse.sweep_id("t")
-
-
-def test_the_audit_misses_a_gt_where_the_status_promises_one() -> None:
-    ends = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
-    tables = staging([member(k, 0.5, 0.5, end) for k, end in enumerate(ends)], ())
-    columns = {"artifacts": ["run_id", "problem", "repair"]}
-    columns |= {name: ["run_id", "path"] for name in ("files", "folders")}
-    facts = {
-        name: pa.table({column: pa.array([], pa.string()) for column in own})
-        for name, own in columns.items()
-    }
-    found = audit(tables, lambda: facts).records()  # they have steps, but no gt
-    missed = {row["run_id"] for row in found if row["problem"] == "finished without gt"}
-    assert missed == {"m0", "m1", "m2"}
 
 
 def test_an_older_warehouse_is_said_and_made_anew(path: Path) -> None:
@@ -275,7 +253,7 @@ def test_what_has_no_room_in_little_memory_gets_all(
     with connecting.writing(tmp_path / "w.duckdb", "it") as connection:
         with pytest.raises(duckdb.OutOfMemoryException):
             connection.execute(f"create table refused as {numbers}")
-        connecting.with_room(connection, f"create table t as {numbers}")
+        connecting.with_room(connection, [f"create table t as {numbers}"])
         assert connection.execute("select len(numbers) from t").fetchall() == [(3_000_000,)]
 
 

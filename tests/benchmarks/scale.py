@@ -178,10 +178,10 @@ def _searched(folder: Path, address: list[str], sweep_id: str) -> None:
     """What MLflow's own search takes for the page that our links open."""
     store = open_store(folder, address[1] if address else None)
     parent = store.run(sweep_id)
-    tags = store.client.get_experiment(parent.info.experiment_id).tags
+    tags = store.client.get_experiment(parent.experiment_id).tags
     view = json.loads(tags[f"{views.SHARED}{sweep_id}"])
     order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
-    asked = [store.address.uri, parent.info.experiment_id, view["searchFilter"], order]
+    asked = [store.address.uri, parent.experiment_id, view["searchFilter"], order]
     try:
         answer = subprocess.run(
             [sys.executable, "-c", SEARCH, *asked],

@@ -1,4 +1,4 @@
-"""Attempts of two algorithms, and all factors of them."""
+"""Attempts of gradient ascent, and all factors of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from factors.family import post_values, pre_values
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
-from unlearning.hyperparameters import Setting
 
-SAMPLES = 24
+SAMPLES = 12
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +25,9 @@ def positions(base: BaseModel) -> Tensor:
     return torch.cat([wrong[:1], some[~torch.isin(some, wrong)]])
 
 
-@pytest.fixture(scope="session", params=["ga", "scrub"])
-def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) -> Chunk:
-    settings: dict[str, dict[str, Setting]] = {
-        "ga": {"lr": 1e-3},
-        "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0},
-    }
-    algorithm = algorithms.get(request.param).from_text(settings[request.param])
+@pytest.fixture(scope="session")
+def chunk(base: BaseModel, positions: Tensor) -> Chunk:
+    algorithm = algorithms.get("ga").from_text({"lr": 1e-3})
     return evaluate(base, positions, unlearn(base, algorithm, positions, 0), base.some(None))
 
 

@@ -26,7 +26,7 @@ def test_density_equals_scikit_learns(
 ) -> None:
     features = base.train_features.numpy()
     given = kde_density(standardise(base.train_features), positions, bandwidth=0.7)
-    for k in (0, 3, 11):
+    for k in (0, 3, 9):
         expected = density.kde_density(features, int(positions[k]))
         assert pre["kde_density"][k].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
         expected = density.kde_density(features, int(positions[k]), bandwidth=0.7)
@@ -65,7 +65,7 @@ def test_every_column_equals_the_oracle(
     base64: BaseModel, positions: Tensor, pre: dict[str, Tensor]
 ) -> None:
     found = representation(base64, positions)
-    for k in (0, 3, 11):
+    for k in (0, 3, 9):
         for name, value in expected_of(base64, int(positions[k])).items():
             assert found[name][k].item() == pytest.approx(value, rel=1e-8), name
             assert pre[name][k].item() == pytest.approx(value, rel=1e-3), name  # in float32

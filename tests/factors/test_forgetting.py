@@ -51,7 +51,7 @@ def phi_of(logits: Tensor, labels: Tensor) -> list[float]:
     return [log_odds(row, label) for row, label in rows]
 
 
-@pytest.mark.parametrize(("models", "seed", "share"), [(24, 0, 0.5), (8, 1, 0.75), (4, 2, 0.5)])
+@pytest.mark.parametrize(("models", "seed", "share"), [(24, 0, 0.5), (4, 2, 0.5)])
 def test_every_factor_equals_the_oracle(models: int, seed: int, share: float) -> None:
     base = base_with(models, seed, share)
     chunk, said = attempts(base), as_oracle(base)
@@ -71,13 +71,6 @@ def test_every_factor_equals_the_oracle(models: int, seed: int, share: float) ->
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-6, err_msg=name)
     assert any(values.isnan().any() for values in found.values()) == (models < 24)
-
-
-def test_which_are_forgotten_differs() -> None:
-    found = post_values(attempts(base_with(32)), [AFTER])
-    assert set(found["forgotten"].tolist()) == {0, 1}
-    outside = found["z"].abs() > 1.9  # 1.645 is for many models, and these are about 16
-    assert outside.equal(found["forgotten"] == 0)
 
 
 def test_targets_equal_the_oracle() -> None:
@@ -108,15 +101,6 @@ def test_memorization_equals_the_oracle_and_is_undefined_in_all_or_none() -> Non
     expected = memorization(correct, included)
     np.testing.assert_allclose(estimates, expected, rtol=1e-12)
     assert estimates[:2].isnan().all()
-
-
-def test_memorization_is_that_of_the_reference_models() -> None:
-    base = base_with(12)
-    said = base.companions.references
-    assert said is not None
-    found = pre_values(base, [MEMORIZATION], torch.tensor([4, 0]))["memorization"]
-    expected = memorization(said.correct.numpy(), said.included.numpy())
-    assert found.tolist() == pytest.approx([expected[4], expected[0]])
 
 
 def test_factors_of_more_reference_models_are_others() -> None:

@@ -44,67 +44,48 @@ def odds_of(base: BaseModel, positions: Tensor) -> Tensor:
     return log_odds(base.train_logits[positions], base.train_labels[positions])
 
 
+@pytest.mark.parametrize("below", [None, 3.0])
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("ga", {"optimizer": "adam", "lr": 0.15}),
-        ("ga", {"optimizer": "sgd", "lr": 0.5}),
         ("ga", {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}),
         ("ga", {"optimizer": "adam", "lr": 0.15, "max_steps": 3}),
-        ("ga", {"optimizer": "sgd", "lr": 0.01, "max_steps": 2}),
         ("boundary_shrink", {"optimizer": "adam", "lr": 0.15}),
-        ("boundary_shrink", {"optimizer": "sgd", "lr": 0.1}),
     ],
 )
-def test_a_linear_model_goes_along_the_line(name: str, settings: dict[str, Setting]) -> None:
-    # All entries have the same gradient but for the sign, so Adam and SGD stay on one line.
-    base, first, chosen = linear(), torch.tensor([0]), algorithm(name, **settings)
-    attempt = unlearn(base, chosen, first, seed=0)
-    chunk = evaluate(base, first, attempt, base.some(None))
-    found = forecast(base, chosen, first)
-    assert found.steps.item() == attempt.steps.item()
-    assert found.flips.item() == (attempt.status[0] is Status.FLIPPED)
-    assert found.prob_lost.item() == pytest.approx(chunk.test_prob_diff.item(), rel=1e-6)
-    assert found.forget_prob_diff.item() == pytest.approx(chunk.forget_prob_diff.item(), rel=1e-6)
-    assert found.points_lost.item() == (100 if found.flips.item() else 0)
-    gt = post_values(chunk, [OUTCOME])["gt"]
-    assert found.gt.item() == pytest.approx(gt.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "arrives"),
-    [
-        ("ga", {"optimizer": "adam", "lr": 0.15}, 1),
-        ("ga", {"optimizer": "sgd", "lr": 2.0}, 1),
-        ("ga", {"optimizer": "adam", "lr": 0.15, "max_steps": 3}, 0),
-        ("boundary_shrink", {"optimizer": "adam", "lr": 0.15}, 1),
-    ],
-)
-def test_a_linear_model_is_followed_to_a_target(
-    name: str, settings: dict[str, Setting], arrives: int
+def test_a_linear_model_goes_along_the_line(
+    name: str, settings: dict[str, Setting], below: float | None
 ) -> None:
+    """All entries have the same gradient but for the sign, so Adam and SGD stay on one line."""
     base, first, chosen = linear(), torch.tensor([0]), algorithm(name, **settings)
-    target = odds_of(base, first) - 3  # 4 - 3, where the prediction is still right
+    target = None if below is None else odds_of(base, first) - below  # it is right there still
     attempt = unlearn(base, chosen, first, seed=0, target=target)
     chunk = evaluate(base, first, attempt, base.some(None))
     found = forecast(base, chosen, first, target=target)
+    arrives = attempt.status[0] in (Status.FLIPPED, Status.AT_REFERENCE)
+    assert arrives == ("max_steps" not in settings)
+    assert found.flips.item() == arrives
     assert found.steps.item() == attempt.steps.item()
-    assert found.flips.item() == (attempt.status[0] is Status.AT_REFERENCE) == arrives
-    assert found.prob_lost.item() == pytest.approx(chunk.test_prob_diff.item(), rel=5e-3)
-    assert found.forget_prob_diff.item() == pytest.approx(chunk.forget_prob_diff.item(), rel=5e-3)
-    assert found.points_lost.item() == 0
+    near = 1e-6 if target is None else 5e-3
+    assert found.prob_lost.item() == pytest.approx(chunk.test_prob_diff.item(), rel=near)
+    assert found.forget_prob_diff.item() == pytest.approx(chunk.forget_prob_diff.item(), rel=near)
+    assert found.points_lost.item() == (100 if arrives and target is None else 0)
+    if target is None:
+        gt = post_values(chunk, [OUTCOME])["gt"]
+        assert found.gt.item() == pytest.approx(gt.item(), rel=near)
 
 
-@pytest.mark.parametrize("below", [0.5, 2.0, 6.0, 14.0])
-def test_gradient_ascent_follows_the_oracle_to_a_target(
-    below: float, base64: BaseModel, positions: Tensor
+@pytest.mark.parametrize("below", [None, 0.5, 6.0, 14.0])
+def test_gradient_ascent_follows_the_oracle(
+    below: float | None, base64: BaseModel, positions: Tensor
 ) -> None:
-    some = positions[:4]  # of the first one the base model is wrong
-    odds = odds_of(base64, some)
-    found = forecast(base64, algorithm("ga", lr=3e-4), some, target=odds - below)
+    """Until the flip, or to a target; of the first sample the base model is wrong."""
+    some = positions[1:4] if below is None else positions[:4]
+    target = None if below is None else odds_of(base64, some) - below
+    found = forecast(base64, algorithm("ga", lr=3e-4), some, target=target)
     for k, position in enumerate(some.tolist()):
         image, label = base64.train_inputs[position], int(base64.train_labels[position])
-        goal = float(odds[k]) - below
+        goal = None if target is None else float(target[k])
         walked = oracle.adam_ascent(base64.network, image, label, 3e-4, 20, goal)
         assert found.steps[k].item() == walked.steps
         signs = probe.adam_direction(base64.network, image, label)
@@ -112,24 +93,10 @@ def test_gradient_ascent_follows_the_oracle_to_a_target(
         before = probe.log_prob(base64.network, image, label)
         expected = torch.tensor([before, probe.log_prob(moved, image, label)]).double().exp()
         fall = (expected[0] - expected[1]).item()
-        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-2)
-        if found.flips[k]:
+        near = 1e-3 if goal is None else 1e-2
+        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=near)
+        if goal is not None and found.flips[k]:
             assert oracle.log_odds(moved, image, label) == pytest.approx(goal, abs=1e-6)
-
-
-def test_gradient_ascent_follows_the_oracle(base64: BaseModel, positions: Tensor) -> None:
-    some = positions[1:4]
-    found = forecast(base64, algorithm("ga", lr=3e-4), some)
-    for k, position in enumerate(some.tolist()):
-        image, label = base64.train_inputs[position], int(base64.train_labels[position])
-        walked = oracle.adam_ascent(base64.network, image, label, 3e-4, 20)
-        assert found.steps[k].item() == walked.steps
-        signs = probe.adam_direction(base64.network, image, label)
-        after = probe.log_prob(probe.moved(base64.network, signs, walked.end), image, label)
-        before = probe.log_prob(base64.network, image, label)
-        expected = torch.tensor([before, after]).exp()
-        fall = (expected[0] - expected[1]).item()
-        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-3)
 
 
 def test_scrub_ends_in_the_middle_of_its_last_step(base64: BaseModel, positions: Tensor) -> None:
@@ -167,14 +134,6 @@ def test_scrub_ends_at_a_target(base64: BaseModel, positions: Tensor) -> None:
         assert found.prob_lost[k].item() == pytest.approx(lost, rel=1e-2)
 
 
-def test_the_index_ranks_attempts_as_they_come_out(base: BaseModel, positions: Tensor) -> None:
-    chosen = algorithm("ga", lr=3e-4)
-    chunk = evaluate(base, positions, unlearn(base, chosen, positions, 0), base.some(100))
-    measured = post_values(chunk, [OUTCOME])["gt"][1:]
-    found = forecast(base, chosen, positions).gt[1:]
-    assert scipy.stats.spearmanr(measured, found).statistic > 0.95
-
-
 def test_it_ranks_attempts_that_end_at_a_target(base: BaseModel, positions: Tensor) -> None:
     chosen, target = algorithm("ga"), 0.6 * odds_of(base, positions)
     attempt = unlearn(base, chosen, positions, 0, target=target)
@@ -188,7 +147,7 @@ def test_it_ranks_attempts_that_end_at_a_target(base: BaseModel, positions: Tens
 def test_what_is_there_already_takes_no_step(base64: BaseModel, positions: Tensor) -> None:
     odds = odds_of(base64, positions[:3])
     target = odds + torch.tensor([1.0, 0.0, -1.0])
-    for name in ("ga", "boundary_shrink", "salun", "scrub"):
+    for name in ("ga", "scrub"):
         steps, *found = forecast(base64, algorithm(name), positions[:3], target=target)
         assert (steps > 0).tolist() == [False, False, True]
         still = torch.stack(found)[:, :2]
@@ -206,20 +165,18 @@ def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tens
     assert differs[1:].all()
 
 
-@pytest.mark.parametrize("target", [None, torch.tensor([1.0])])
-def test_with_two_classes_there_is_one_wrong_label(target: Tensor | None) -> None:
+def test_with_two_classes_there_is_one_wrong_label() -> None:
     settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 0.1}
     only, first = algorithm("boundary_shrink", **settings), torch.tensor([0])
-    expected = forecast(linear(), only, first, target=target)
-    found = forecast(linear(), algorithm("random_label", **settings), first, target=target)
-    near = 1e-7 if target is None else 5e-3
-    torch.testing.assert_close(numbers(found), numbers(expected), rtol=near, atol=near / 1e3)
+    expected = forecast(linear(), only, first)
+    found = forecast(linear(), algorithm("random_label", **settings), first)
+    torch.testing.assert_close(numbers(found), numbers(expected), rtol=1e-7, atol=1e-10)
     # All gradients are equally large, so that half of them are none above the rest.
     stays = forecast(linear(), algorithm("salun", **settings), first)
     assert (stays.flips.item(), stays.prob_lost.item()) == (0, 0)
 
 
-@pytest.mark.parametrize("name", ["ga", "neggrad", "salun", "scrub"])
+@pytest.mark.parametrize("name", ["neggrad", "scrub"])
 def test_a_sample_is_forecast_alike_alone_and_in_company(
     name: str, base64: BaseModel, positions: Tensor
 ) -> None:
@@ -237,7 +194,7 @@ def test_a_sample_is_forecast_alike_alone_and_in_company(
     assert numbers(together).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["ft", "ft_l1", "influence", "retrain", "ssd"])
+@pytest.mark.parametrize("name", ["ft", "influence"])
 def test_of_what_has_no_closed_form_nothing_is_known(name: str, base: BaseModel) -> None:
     assert not is_known(algorithm(name))
     assert numbers(forecast(base, algorithm(name), base.some(2))).isnan().all()
@@ -248,13 +205,3 @@ def test_without_a_gradient_there_is_no_forecast(optimizer: str) -> None:
     # p is 1 to the last bit, and so the gradient is zero.
     found = forecast(linear(4000.0), algorithm("ga", optimizer=optimizer), torch.tensor([0]))
     assert numbers(found).isnan().all()
-
-
-def test_few_test_samples_tell_nearly_the_same(base: BaseModel) -> None:
-    positions, chosen = base.some(24), algorithm("ga")
-    whole, part = (forecast(base, chosen, positions, most) for most in (None, 200))
-    for outcome in ("steps", "flips", "forget_prob_diff"):
-        torch.testing.assert_close(getattr(part, outcome), getattr(whole, outcome), equal_nan=True)
-    assert not torch.equal(part.prob_lost, whole.prob_lost)
-    ranks = scipy.stats.spearmanr(part.prob_lost, whole.prob_lost, nan_policy="omit")
-    assert ranks.statistic > 0.9

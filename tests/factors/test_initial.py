@@ -1,15 +1,19 @@
-"""What the base model makes of a sample, and how far this is from the decision boundary."""
+"""What the base model makes of a sample, where its boundary is, and how it was learned."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from factors.family import pre_values
 from factors.initial import deepfool_norm, grad_norm
+from factors.learning import LEARNING
 from tests.factors.small_bases import Tied, random_base
-from tests.oracles.factors import boundary, initial
-from unlearning.base_model import BaseModel, Model
+from tests.oracles.factors import boundary, initial, learning
+from unlearning.base_model import BaseModel, Companions, Model
+from unlearning.training import Recorder
 
 
 def test_initial_factors_equal_the_oracle(
@@ -85,3 +89,28 @@ def test_deepfool_without_another_class_to_reach_is_undefined() -> None:
     params = {name: p.detach() for name, p in network.named_parameters()}
     norm = deepfool_norm(Model(network, params), torch.ones(2, 1, 2, 2).double())
     assert norm.isnan().all()
+
+
+@pytest.mark.parametrize("epochs", [1, 9])
+def test_how_samples_are_learned_equals_the_oracle(base: BaseModel, epochs: int) -> None:
+    random = np.random.default_rng(epochs)
+    size, classes = base.train_logits.shape
+    logits = torch.from_numpy(2 * random.normal(size=(epochs, size, classes)))
+    logits[:, torch.arange(0, size, 2), base.train_labels[::2]] += 3  # right more often than not
+    recorder = Recorder()
+    for rows in logits:
+        for batch in torch.from_numpy(random.permutation(size)).split(300):
+            recorder.see(batch, rows[batch])
+        recorder.end_epoch(base.train_labels)
+    positions = torch.from_numpy(random.permutation(size)[:60].copy())
+    beside = Companions(learning=recorder.learning)
+    known = BaseModel(base.network, base.dataset, base.device, companions=beside)
+    values = pre_values(known, [LEARNING], positions)
+    for name in (column.name for column in LEARNING.declared):
+        of = getattr(learning, name)
+        expected = [of(list(logits[:, p]), int(base.train_labels[p])) for p in positions.tolist()]
+        # Traces are kept in float32.
+        np.testing.assert_allclose(values[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    if epochs > 2:
+        assert values["forgetting_events"].unique().numel() > 2
+        assert values["first_epoch_learned"].unique().numel() > 2

@@ -36,7 +36,6 @@ ZERO = [
 IDLE: dict[str, dict[str, Setting]] = {
     "ssd": {"alpha": 2.0**31 - 1},  # selects no weight
     "ga": {"optimizer": "sgd", "lr": 1e-30},  # less than a bit
-    "ft": {"optimizer": "sgd", "lr": 1e-30},
 }
 
 
@@ -97,20 +96,6 @@ def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) ->
             assert post[name][k].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
 
 
-def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor) -> None:
-    seen = base.some(200)
-    assert len(seen) == 200
-    assert torch.equal(seen, base.some(200))
-    own = torch.cat([seen[:2], positions[1:3]])  # two of them are among those seen
-    unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
-    some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
-    torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
-    values = post_values(some, factors.families())
-    for k, position in enumerate(own.tolist()):
-        right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
-        assert values["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
-
-
 def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Tensor]) -> None:
     base = chunk.base
     for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
@@ -127,13 +112,13 @@ def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Te
         assert strength == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_best_attack_with_ties_equals_an_exhaustive_search(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    members = random.integers(0, 6, random.integers(1, 12)) / 5
-    others = random.integers(0, 6, random.integers(1, 12)) / 5
-    threshold = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
-    assert threshold == membership.membership_attack(members, others, 0.0)[0]
+def test_best_attack_with_ties_equals_an_exhaustive_search() -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        members = random.integers(0, 6, random.integers(1, 12)) / 5
+        others = random.integers(0, 6, random.integers(1, 12)) / 5
+        threshold = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
+        assert threshold == membership.membership_attack(members, others, 0.0)[0]
 
 
 def test_best_attack_without_one_side_is_undefined() -> None:
@@ -142,16 +127,9 @@ def test_best_attack_without_one_side_is_undefined() -> None:
     assert best_attack(none, some)[0].isnan()
 
 
-@pytest.fixture
-def right(base: BaseModel) -> Tensor:
-    return (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:5]
-
-
-@pytest.mark.parametrize("name", IDLE)
-@pytest.mark.parametrize("remaining", [None, 100])
-def test_nothing_happened_is_nothing(
-    name: str, remaining: int | None, base: BaseModel, right: Tensor
-) -> None:
+@pytest.mark.parametrize(("name", "remaining"), [("ssd", None), ("ga", 100)])
+def test_nothing_happened_is_nothing(name: str, remaining: int | None, base: BaseModel) -> None:
+    right = (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:5]
     algorithm = algorithms.get(name).from_text(IDLE[name])
     unlearned = unlearn(base, algorithm, right, 0)
     assert set(unlearned.status) == {Status.UNCHANGED}

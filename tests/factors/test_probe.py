@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from factors.line_search import TEST_SAMPLES, held_out
 from factors.probe import NOISE, TESTED, probe
-from tests.factors.small_bases import Tied, normalised, one_pixel, random_base
+from tests.factors.small_bases import one_pixel
 from tests.oracles.factors import probe as oracle
 from unlearning.base_model import BaseModel
 
-SOME = 6  # samples, the first one the base model gets wrong
+SOME = 4  # samples, the first one the base model gets wrong
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +71,6 @@ def test_the_other_probes_equal_the_oracle(
         }
         for name, value in expected.items():
             assert found[name][k].item() == pytest.approx(value, rel=1e-6, abs=1e-15), name
-
-
-@pytest.mark.parametrize("make", [normalised, Tied])
-def test_batch_norm_tied_and_scalar_parameters(make: Callable[[], nn.Module]) -> None:
-    base = random_base(make())
-    values = probe(base, base.some(None))
-    right = base.train_logits.argmax(dim=1) == base.train_labels
-    assert torch.equal(~values["flip_probe_step_sgd"].isnan(), right)
-    for k in right.nonzero().squeeze(1).tolist():
-        sample = base.train_inputs[k], int(base.train_labels[k])
-        expected = oracle.flip_probe_step_sgd(base.network, *sample)
-        assert values["flip_probe_step_sgd"][k].item() == pytest.approx(expected, rel=1.1e-3)
-        expected = oracle.own_curvature(base.network, *sample)
-        assert values["own_curvature"][k].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import factors
-from factors import relearning, testing
+from factors import relearning
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, pre_values
 from tests.oracles.factors import relearning as oracle
@@ -71,7 +71,7 @@ def task_of(base: BaseModel, weights: Params, position: int) -> Task:
     )
 
 
-@pytest.mark.parametrize("below", [-0.02, 0.1, 0.3])
+@pytest.mark.parametrize("below", [-0.02, 0.1])
 def test_relearning_equals_the_oracle(below: float) -> None:
     base, positions = known(below), some_positions()
     chunk = attempts(base, lr=3e-4)
@@ -96,38 +96,6 @@ def test_relearning_equals_the_oracle(below: float) -> None:
         assert found[name].tolist() == pytest.approx(values, rel=0, abs=0, nan_ok=True), name
 
 
-def test_stacked_models_take_as_many_steps() -> None:
-    base, positions = known(0.5), some_positions()[1:]
-    chunk = attempts(base, lr=3e-4)
-    weights = {name: stacked[1:] for name, stacked in chunk.unlearned.params.items()}
-    wanted = relearning.midpoints(base, positions)
-    stacked, one_by_one = (
-        relearning.relearn(base, weights, positions, wanted, execution) for execution in Execution
-    )
-    assert [part.tolist() for part in stacked] == [part.tolist() for part in one_by_one]
-    assert len(stacked[0].unique()) > 1
-
-
-def test_retraining_relearns_as_the_control_does() -> None:
-    base, positions = known(0.5), some_positions()
-    after = post_values(attempts(base, "retrain"), FAMILIES)
-    never = pre_values(base, FAMILIES, positions)
-    both = slice(1, 3)  # the first is wrong before, and the last has no leave-one-out model
-    for name, values in after.items():
-        assert values[both].isfinite().all()
-        assert values[both].tolist() == never[f"control_{name}"][both].tolist()
-
-
-def test_the_families_keep_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = known(0.5)
-    monkeypatch.setattr(testing, "small_base", lambda: base)
-    testing.small_chunk.cache_clear()
-    for family in FAMILIES:
-        testing.check_family(family)
-    assert post_values(testing.small_chunk(), FAMILIES)["relearn_steps"][1:].isfinite().all()
-    testing.small_chunk.cache_clear()
-
-
 def test_nothing_is_relearned_without_references() -> None:
     base = small_base()
     values = post_values(attempts(base), FAMILIES) | pre_values(base, FAMILIES, some_positions())
@@ -141,5 +109,3 @@ def test_it_is_measured_only_where_it_is_asked_for() -> None:
     assert asked == factors.every()
     with pytest.raises(UserError, match=r"'relerning' \(did you mean 'relearning'\?\): choose"):
         factors.families(["relerning"])
-    with pytest.raises(UserError, match="no optional factor family is 'gradient': choose one of"):
-        factors.families(["gradient"])

@@ -140,4 +140,4 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     store = open_store(folder)
     (model,) = store.finished_runs("base_model")  # type: ignore[arg-type]
     (sweep,) = store.finished_runs("sweep")  # type: ignore[arg-type]
-    return Done(folder, model.info.run_id, sweep.info.run_id)
+    return Done(folder, model.run_id, sweep.run_id)

@@ -22,6 +22,7 @@ from tracker.base.references import Making
 from tracker.cli import run
 from tracker.store import bulk
 from tracker.store.files import Artifacts
+from tracker.sweep import chunks
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ MOMENTS: dict[str, list[tuple[Any, str, bool | None]]] = {
     "commit": [(bulk.SqlStore, "_transaction", True)],  # all artifacts of a chunk are there, no row
     "artifact": [(Artifacts, "write", False)],  # some artifacts of a chunk are there
     "draft": [(os, "fsync", True)],  # in the middle of an artifact
+    "chunk": [(chunks, "unlearn", True)],  # of a sweep
     "model": [(Making, "model", None)],  # a reference model
     "disk": [  # whatever is put in its place, and whatever is committed
         (pathlib.Path, "replace", None),

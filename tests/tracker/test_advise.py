@@ -86,16 +86,16 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
     assert answer.code == 0, answer.err
     rows = json.loads(answer.out)
     assert [row["sample_id"] for row in rows] == [8, 17, 19]
-    members = {run.info.run_id: run for run in open_store(store).finished_runs(Kind.MEMBER)}
+    members = {run.run_id: run for run in open_store(store).finished_runs(Kind.MEMBER)}
     assert len(members) == 6  # with that which the sweep made
     (base,) = open_store(store).finished_runs(Kind.BASE_MODEL)
-    accuracy = base.data.metrics["test_accuracy"]
+    accuracy = base.metrics["test_accuracy"]
     for row in rows:
-        of_it = [r for r in members.values() if r.data.tags["sample_id"] == str(row["sample_id"])]
-        flipped = [r for r in of_it if r.data.tags["status"] == "flipped"]
-        best = max(flipped, key=lambda run: run.data.metrics["performance/test_accuracy"])
-        said = members[row["run_id"]].data.metrics
-        assert said["performance/test_accuracy"] == best.data.metrics["performance/test_accuracy"]
+        of_it = [r for r in members.values() if r.tags["sample_id"] == str(row["sample_id"])]
+        flipped = [r for r in of_it if r.tags["status"] == "flipped"]
+        best = max(flipped, key=lambda run: run.metrics["performance/test_accuracy"])
+        said = members[row["run_id"]].metrics
+        assert said["performance/test_accuracy"] == best.metrics["performance/test_accuracy"]
         lost = 100 * (accuracy - said["performance/test_accuracy"])
         assert row["points_lost"] == pytest.approx(lost)
         assert (row["advice"], row["steps"]) == ("unlearn", said["cost/steps"])
@@ -127,22 +127,6 @@ def nobody_takes_it_for_a_sweep(store: Path, swept: str) -> None:
     assert found.fetchall() == [(advice[0],)]
 
 
-def test_of_a_store_with_an_advice_alone_no_sweep_is_the_latest(
-    trained: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    store = Path(shutil.copytree(trained, tmp_path / "store"))
-    assert indelible(store, "advise", "--algorithm", "ga", "--sample", 8).code == 0
-    for words in (
-        ("rank",),
-        ("measure",),
-        ("prune", "--sweep", "latest", "--checkpoints", "none"),
-        ("report",),
-    ):
-        answer = indelible(store, *words)
-        assert (answer.code, "no sweep" in answer.err) == (2, True), answer.err
-    assert "advice-ga-1-samples" in indelible(store, "sweeps").out
-
-
 @pytest.mark.slow
 def test_until_the_reference(tmp_path: Path, indelible: Indelible) -> None:
     store = tmp_path / "store"
@@ -151,7 +135,7 @@ def test_until_the_reference(tmp_path: Path, indelible: Indelible) -> None:
     words = ("advise", "--until", "reference", "--algorithm", "ga", "--algorithm", "matching")
     answer = indelible(store, *words, *some, "--preset", "digits", "--format", "json")
     assert answer.code == 0, answer.err
-    statuses = {r.data.tags["status"] for r in open_store(store).finished_runs(Kind.MEMBER)}
+    statuses = {r.tags["status"] for r in open_store(store).finished_runs(Kind.MEMBER)}
     assert "at_reference" in statuses
     assert "flipped" not in statuses
     for row in json.loads(answer.out):

@@ -48,16 +48,6 @@ def test_a_sweep_is_ranked_at_once(store: Path, indelible: Indelible) -> None:
     assert "nothing new" in indelible(store, "load").err
 
 
-def test_another_stores_warehouse_gives_way(store: Path, indelible: Indelible) -> None:
-    assert sweeps(indelible, store) == [2]
-    other = store.with_name("other")
-    assert indelible(other, "train", "--epochs", 1).code == 0
-    shutil.copy(store / "analysis.duckdb", other)
-    assert sweeps(indelible, other) == []
-    (other / "analysis.duckdb").write_bytes(b"no database" * 999)
-    assert sweeps(indelible, other) == []
-
-
 def test_a_store_that_can_only_be_read_answers_as_it_was_loaded(
     store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:

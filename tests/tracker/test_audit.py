@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.warehouse import open_warehouse
 from tests.oracles import forgetting as oracle
 from tests.tracker.conftest import Indelible, own_copy
 from tests.tracker.test_damage import one_line
@@ -20,7 +18,7 @@ from tracker.base import base_models, references
 from tracker.cli import run
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies.audited import compared, evaluated, read_audited
+from tracker.studies.audited import read_audited
 from unlearning.base_model import logits
 from unlearning.several import moved
 
@@ -45,7 +43,7 @@ def audited(swept: Path) -> list[dict[str, Any]]:
     assert run(["--store", str(swept), "audit"]) == 0
     store = open_store(swept)
     (parent,) = store.finished_runs(Kind.AUDIT)
-    table = read_audited(store.artifacts, parent.info.artifact_uri, parent.data.tags)
+    table = read_audited(store.artifacts, parent.artifact_uri, parent.tags)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -81,7 +79,7 @@ def test_models_stop_where_models_stand_that_never_saw_the_sample(
     swept: Path, audited: list[dict[str, Any]]
 ) -> None:
     store = open_store(swept)
-    run_ = base_models.find(store, "latest")
+    run_ = base_models.find(store.reader, "latest")
     base = base_models.load(store, "latest", torch.device("cpu")).model
     how = references.making(store, run_)
     assert how is not None
@@ -124,9 +122,9 @@ def test_an_audit_that_was_stopped_goes_on(
     store = open_store(folder)
     (known,) = store.finished_runs(Kind.AUDIT)
     for child in [known, *store.finished_runs(Kind.AUDITED)]:
-        store.client.delete_run(child.info.run_id)
-    base_id = base_models.find(store, "latest").info.run_id
-    for tag in store.run(base_id).data.tags:
+        store.client.delete_run(child.run_id)
+    base_id = base_models.find(store.reader, "latest").run_id
+    for tag in store.run(base_id).tags:
         if tag.startswith("audits/"):
             store.client.delete_tag(base_id, tag)
     real, made = references.Making.model, list[int]()
@@ -144,7 +142,7 @@ def test_an_audit_that_was_stopped_goes_on(
     assert indelible(folder, "audit", "--workers", "1").code == 0
     assert len(made) - first < MODELS, "those that were done are kept"
     (again,) = store.finished_runs(Kind.AUDIT)
-    table = read_audited(store.artifacts, again.info.artifact_uri, again.data.tags)
+    table = read_audited(store.artifacts, again.artifact_uri, again.tags)
     assert [row["phi"] for row in table.to_pylist()] == pytest.approx([r["phi"] for r in audited])
     assert indelible(folder, "check").code == 0
 
@@ -164,42 +162,6 @@ def test_the_table_says_it_over_all_samples(
         assert row["auc_z_low"] <= row["auc_z"] <= row["auc_z_high"]
     shown = indelible(swept, "audit")
     assert "never_saw" in shown.out
-
-
-def test_the_picture_shows_the_models_that_were_compared(
-    swept: Path, audited: list[dict[str, Any]], indelible: Indelible, tmp_path: Path
-) -> None:
-    store = open_store(swept)
-    (parent,) = store.finished_runs(Kind.AUDIT)
-    sweep, metrics = parent.data.params["sweep_id"], parent.data.metrics
-    shown = [row for row in audited if row["is_audited"] and row["z"] is not None]
-    z = {
-        name: sorted(row["z"] for row in shown if (row["algorithm"], row["saw"]) == (of, saw))
-        for name, of, saw in (
-            ("forgot", "ga", True),
-            ("never_saw", "untouched", False),
-            ("untouched", "untouched", True),
-        )
-    }
-    assert indelible(swept, "load").code == 0
-    with open_warehouse(swept / "analysis.duckdb") as warehouse:
-        (row,) = warehouse.report("audited", sweep=sweep).records()
-        assert warehouse.report("audited", sweep="none").records() == []
-    table = read_audited(store.artifacts, parent.info.artifact_uri, parent.data.tags)
-    (again,) = compared(table, evaluated(table)[0])
-    for found in (row, again):
-        assert found["algorithm"] == "ga"
-        for name, expected in z.items():
-            assert sorted(found[name]) == expected
-        for end in ("", "_low", "_high"):
-            auc = math.nan if found[f"auc_ratio{end}"] is None else found[f"auc_ratio{end}"]
-            known = metrics.get(f"ga/auc_ratio{end}", math.nan)
-            assert auc == pytest.approx(known, abs=0, nan_ok=True)
-    picture = store.artifacts.read(parent.info.artifact_uri, "audited.png")
-    assert picture is not None
-    assert picture.startswith(b"\x89PNG")
-    assert indelible(swept, "figures", "--output", tmp_path, "--format", "svg").code == 0
-    assert (tmp_path / "audited.svg").is_file()
 
 
 def test_bad_input_is_one_line(swept: Path, tmp_path: Path, indelible: Indelible) -> None:

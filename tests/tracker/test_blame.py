@@ -49,7 +49,7 @@ def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
         )
         assert "Traceback" not in done.err
         members = open_store(store).finished_runs(Kind.MEMBER)
-        assert [run.data.params["algorithm"] for run in members] == ["ga"] * 4 * times
+        assert [run.params["algorithm"] for run in members] == ["ga"] * 4 * times
     told = indelible(store, "--verbose", *sweep)
     assert told.code == 1
     assert "Traceback (most recent call last)" in told.err

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -135,9 +134,9 @@ def test_a_point_leads_to_its_mlflow_run(report: WebDriver, done: Done) -> None:
     wait(report, lambda: report.execute_script("return window.opened"))
     opened = str(report.execute_script("return window.opened"))
     address, _, run_id = opened.removesuffix("?workflowType=machine_learning").rpartition("/")
-    experiment = done.store.run(done.sweep).info.experiment_id
+    experiment = done.store.run(done.sweep).experiment_id
     assert address == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs"
-    assert done.store.run(run_id).data.tags["kind"] == Kind.MEMBER
+    assert done.store.run(run_id).tags["kind"] == Kind.MEMBER
 
 
 def test_folds_and_factors_work_by_keyboard(report: WebDriver) -> None:
@@ -216,8 +215,8 @@ def shown_on(report: webdriver.Chrome, width: int) -> None:
     points_of(report)
 
 
-@pytest.mark.parametrize("width", [390, 768])
-def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int) -> None:
+def test_report_fits_a_narrow_screen(report: webdriver.Chrome) -> None:
+    width = 390
     shown_on(report, width)
     page, charts = "document.documentElement", "[...document.querySelectorAll('.chart')]"
     for opened in ("false", "true"):
@@ -244,18 +243,6 @@ def test_axe_finds_nothing(report: webdriver.Chrome, width: int, scheme: str) ->
         rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found["violations"]
     }
     assert problems == {}
-
-
-def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:
-    grounds = set()
-    for scheme, colour in (("light", "#0072b2"), ("dark", "#56b4e9")):
-        chosen = [{"name": "prefers-color-scheme", "value": scheme}]
-        report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
-        fill = f"#chart-factor .mark-symbol.role-mark path[fill='{colour}']"
-        wait(report, partial(report.find_elements, By.CSS_SELECTOR, fill))
-        body = report.find_element(By.TAG_NAME, "body")
-        grounds.add(body.value_of_css_property("background-color"))
-    assert len(grounds) == 2
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +290,7 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     link = (By.LINK_TEXT, "All child runs, the hardest first")
     wait(browser, lambda: browser.find_elements(*link))
     page = str(browser.find_element(*link).get_attribute("href"))
-    experiment = done.store.run(done.sweep).info.experiment_id
+    experiment = done.store.run(done.sweep).experiment_id
     assert page == f"{ui}/{views.link(experiment, done.sweep)}"  # as `indelible ui` opens it
     browser.get(page)
     text = wait_for(browser, "Sort: gt", "cost/steps", "algorithm", "status")
@@ -315,47 +302,22 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     )
     assert [head for head in heads if head in columns][:5] == list(columns[:5])
     assert "Model training" in text
-    gts = {run.info.run_name: run.data.metrics["gt"] for run in done.store.finished_runs(MEMBER)}
+    gts = {run.name: run.metrics["gt"] for run in done.store.finished_runs(MEMBER)}
     wait(browser, lambda: len(names_in_table(browser)) > 10)
     names = names_in_table(browser)
     shown = [gts[name] for name in names]
     assert shown == sorted(gts.values())[: len(shown)]
 
 
-@look_at_mlflow
-def test_one_click_leads_from_the_table_to_a_child_runs_values(
-    done: Done, ui: str, browser: WebDriver
-) -> None:
-    experiment = done.store.run(done.sweep).info.experiment_id
-    browser.get(f"{ui}/{views.link(experiment, done.sweep)}")
-    link = (By.CSS_SELECTOR, '.ag-row a[href*="/runs/"]')
-    wait(browser, lambda: browser.find_elements(*link))
-    browser.find_element(*link).click()
-    text = wait_for(browser, "Training sample", "cost/steps", "Metrics", "digits", "command")
-    assert "Show more" not in text  # nothing of the description is faded
-    first = ("gt", "points_lost", "performance/test_accuracy", "cost/steps")
-    places = [text.index(f" {name} ", text.index("Metrics (")) for name in first]
-    assert places == sorted(places)
-    tags = [text.index(f"{name} :", text.index("kind :")) for name in ("status", "label", "key")]
-    assert tags == sorted(tags)
-    assert "Model training" in text
-    width = "return document.documentElement.scrollWidth"
-    assert browser.execute_script(width) <= 1500
-    image = (
-        "return [...document.images].filter(i => i.src.includes('get-artifact'))[0]?.naturalWidth"
-    )
-    wait(browser, lambda: browser.execute_script(image) == 56)
-
-
 def test_ui_shows_the_findings_and_the_table_of_correlations(
     done: Done, ui: str, browser: WebDriver, tmp_path: Path
 ) -> None:
     assert run(["--store", str(done.folder), "report", "--output", str(tmp_path), "--log"]) == 0
-    page = f"{ui}/#/experiments/{done.store.run(done.sweep).info.experiment_id}/runs/{done.sweep}"
+    page = f"{ui}/#/experiments/{done.store.run(done.sweep).experiment_id}/runs/{done.sweep}"
     browser.get(page)
     browser.refresh()  # the page remembers what it showed before
     wait_for(browser, "Description", "In short", "flipped the prediction")
     browser.get(f"{page}/artifacts/correlations.json")
-    uri = done.store.run(done.sweep).info.artifact_uri
+    uri = done.store.run(done.sweep).artifact_uri
     table = json.loads((Path(uri.removeprefix("file://")) / "correlations.json").read_text())
     wait_for(browser, "View as table", "ci_low", table["data"][0][0])

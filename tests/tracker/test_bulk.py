@@ -26,19 +26,15 @@ from tracker.store.bulk import SqlStore
 from tracker.store.identity import TAG
 from tracker.store.opening import open_reader, open_store
 from tracker.store.records import (
-    AVERAGED,
-    KEPT_STEP,
     MEASURED_AT,
     VERSIONS,
     Data,
-    Histories,
     Kind,
     Measured,
     Record,
 )
 from tracker.store.weights import file_name
 from tracker.store.write import Store
-from tracker.sweep.chunks import is_the_same
 from tracker.sweep.plan import sweep_key
 
 DATA = Data("digits", "f" * 64, {"train": 2, "test": 1})
@@ -217,21 +213,13 @@ def test_there_is_one_parent_run_of_a_key(own: Own) -> None:
     other = replace(SWEEP, tags={"key": own.digest + "p"})
     made = [own.store.log_once(Kind.PREDICTION, own.experiment, other, DATA) for _ in range(2)]
     run: Any = own.store.run(made[0])
-    assert (made[1], run.info.status) == (made[0], "FINISHED")
-    assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+    assert (made[1], run.status) == (made[0], "FINISHED")
+    inputs = own.store.client.get_run(made[0]).inputs
+    assert inputs is not None
+    assert inputs.dataset_inputs[0].dataset.name == "digits"
     own.store.close_sweep(ids[0], {"ga/mean_gt": 0.5}, "a note", ENDED)
     closed = own.store.run(ids[0])
-    assert (closed.info.status, closed.data.metrics) == ("FINISHED", {"ga/mean_gt": 0.5})
-
-
-def test_a_base_model_is_known_by_its_weights_too(own: Own) -> None:
-    def trained(weights: str) -> str:
-        record = Record("base", {}, {"key": own.digest, "weights_sha256": weights * 64}, {}, 1, 2)
-        return own.store.log_base_model(own.experiment, record, DATA, "--model {run_id}")
-
-    one, again, other = trained("a"), trained("a"), trained("b")
-    assert one == again != other
-    assert own.store.run(one).data.tags["mlflow.note.content"] == f"--model {one}"
+    assert (closed.status, closed.metrics) == ("FINISHED", {"ga/mean_gt": 0.5})
 
 
 def test_a_deleted_run_is_replaced(own: Own) -> None:
@@ -240,19 +228,6 @@ def test_a_deleted_run_is_replaced(own: Own) -> None:
     assert list(own.done) == [2]
     own.write(own.member(1, metrics={"gt": 7.0}))
     assert (own.done[1].metrics["gt"], len(own.done)) == (7.0, 2)
-
-
-@pytest.mark.parametrize("kept", [Histories.RUNS, Histories.NONE])
-def test_the_final_value_is_of_the_step_that_is_kept(own: Own, kept: Histories) -> None:
-    curves, steps = {"forget_prob": [1 - k / 30 for k in range(31)]}, {AVERAGED["steps"]: 30.0}
-    last = own.member(1, histories=curves, metrics=steps)
-    one = replace(last, tags={**last.tags, KEPT_STEP: "2"})
-    (run_id,) = own.write(one if kept is Histories.RUNS else one.without_histories())
-    (found,) = own.store.logged([run_id], ["forget_prob"])
-    assert found.metrics["forget_prob"] == curves["forget_prob"][2]
-    assert is_the_same(found, one)
-    assert not is_the_same(found, last)
-    assert found.histories == (curves if kept is Histories.RUNS else {})
 
 
 def test_a_checkpoint_can_be_dropped(own: Own) -> None:
@@ -283,9 +258,9 @@ def test_factors_and_tags_are_added(own: Own) -> None:
     assert not own.store.note_metrics(ids[0], {"mine": 1.0})
     own.store.attach(ids[0], "a.txt", b"content", ("a", "told"))
     run = own.store.run(ids[0])
-    assert own.store.artifacts.read(run.info.artifact_uri, "a.txt") == b"content"
-    assert own.store.artifacts.read(run.info.artifact_uri, "b.txt") is None
-    own.store.artifacts.write_again(run.info.artifact_uri, "images", {"b.png": b"b"})
+    assert own.store.artifacts.read(run.artifact_uri, "a.txt") == b"content"
+    assert own.store.artifacts.read(run.artifact_uri, "b.txt") is None
+    own.store.artifacts.write_again(run.artifact_uri, "images", {"b.png": b"b"})
 
 
 # How rows are written in bulk

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tracker.studies.calibration import FEWEST, LEVEL, SCALES, interval, is_empty, reach
+from tracker.studies.calibration import FEWEST, LEVEL, SCALES, interval, reach
 
 MANY = 10**9  # steps: a budget that cuts nothing off
 
@@ -31,22 +31,6 @@ def test_steps_are_off_by_a_factor_and_lie_within_the_budget() -> None:
     low, high = interval(some, half, "steps", 20)
     np.testing.assert_allclose(low, [1.5, 1, 6, np.nan], atol=1e-6)
     np.testing.assert_allclose(high, [6, 3, 20, np.nan], atol=1e-6)
-
-
-def test_exact_steps_lie_in_intervals_of_no_width() -> None:
-    """exp(log k) is not always k."""
-    steps = np.arange(1.0, 51)
-    assert (np.exp(np.log(steps)) != steps).any()
-    for end in interval(steps, 0.0, "steps", 40):
-        assert np.array_equal(end, np.minimum(steps, 40))
-
-
-@pytest.mark.parametrize(("width", "empty"), [(0.0, False), (8.9, False), (9.1, True), (99, True)])
-def test_an_interval_that_spans_nearly_all_is_empty(width: float, empty: bool) -> None:
-    measured = np.array([np.nan, 1.0, 4.0, 11.0, np.inf])
-    low = np.array([0.0, 3.0, np.nan])
-    assert is_empty((low, low + width), measured) is empty
-    assert not is_empty((low, low), np.ones(3))
 
 
 @pytest.mark.parametrize("quantity", SCALES)

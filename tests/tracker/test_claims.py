@@ -15,16 +15,12 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
-from torch import Tensor
 
-from factors.family import Column, Family
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
-from tracker.base import base_models, beforehand
-from tracker.base import parts as parts_of
+from tracker.base import base_models
 from tracker.base.base_models import BaseRun
-from tracker.base.parts import Parts
 from tracker.base.workers import Threads
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
@@ -38,7 +34,6 @@ from tracker.sweep.options import Options
 from tracker.sweep.parent import parent_record
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
 
 SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "stacked")
@@ -73,12 +68,12 @@ def is_sound(folder: Path, indelible: Indelible) -> bool:
 
 
 def test_calls_of_one_sweep_add_up(store: SqlStore, folder: Path, indelible: Indelible) -> None:
-    sizes, policies = [], ("hardest:2", "easiest:3", "none")
+    sizes, policies = [], ("hardest:2", "easiest:3")
     for policy in policies:
         answer = indelible(folder, *SWEEPS, "--samples", 9, "--checkpoints", policy)
         sizes.append(len(kept(store)))
-    assert sizes == [4, 10, 10]
-    tags = store.run(answer.id).data.tags
+    assert sizes == [4, 10]
+    tags = store.run(answer.id).tags
     assert {tags[tag] for tag in tags if tag.startswith("keeps/")} == {*policies}
 
 
@@ -95,9 +90,7 @@ def test_what_loses_its_rank_stays_only_where_another_sweep_wants_it(
         store.begin_sweep(store.experiment_id(base.dataset, base.arch), record, base.data)
     options = Options(chunk=1, engine=Threads(1), retention=Retention("hardest", 1))
     sweep.run(store, base, plan, options)
-    gts = {
-        run.info.run_name: run.data.metrics.get("gt") for run in store.finished_runs(Kind.MEMBER)
-    }
+    gts = {run.name: run.metrics.get("gt") for run in store.finished_runs(Kind.MEMBER)}
     records, last = set(), set()
     for name in ("ga", "scrub"):
         hardest, where = float("inf"), ""
@@ -161,8 +154,8 @@ def test_a_checkpoint_is_added_where_the_weights_are_the_same(
     """And what people added to a run stays."""
     assert indelible(folder, *SWEEPS, "--samples", 3, "--checkpoints", "none").code == 0
     runs = list(store.finished_runs(Kind.MEMBER))
-    one = next(r for r in runs if r.data.tags["status"] == "flipped")
-    run_id, own = one.info.run_id, {"reviewed": "by Ann", "mlflow.note.content": "odd"}
+    one = next(r for r in runs if r.tags["status"] == "flipped")
+    run_id, own = one.run_id, {"reviewed": "by Ann", "mlflow.note.content": "odd"}
     for name, value in own.items():
         store.client.set_tag(run_id, name, value)
     if not alike:
@@ -171,12 +164,10 @@ def test_a_checkpoint_is_added_where_the_weights_are_the_same(
     answer = indelible(folder, *SWEEPS, *options)
     assert ("1 members come to other weights here" in answer.err) == (not alike)
     found = store.run(run_id)
-    assert own.items() <= found.data.tags.items()
-    assert found.data.metrics == one.data.metrics
-    assert ("checkpoint" in found.data.tags) == alike
-    assert len(kept(store)) == sum(r.data.tags["status"] != "already_wrong" for r in runs) - (
-        not alike
-    )
+    assert own.items() <= found.tags.items()
+    assert found.metrics == one.metrics
+    assert ("checkpoint" in found.tags) == alike
+    assert len(kept(store)) == sum(r.tags["status"] != "already_wrong" for r in runs) - (not alike)
     if alike:
         assert indelible(folder, "restore", run_id, "--output", folder / "x").code == 0
         assert is_sound(folder, indelible)
@@ -216,64 +207,10 @@ def test_many_writers_of_the_same_members_at_once(tmp_path: Path) -> None:
     assert [found for found in told if found != by_id[found.run_id]] == []
     for run_id in by_id:
         run = store.run(run_id)
-        name = file_name("checkpoint", tag := run.data.tags["checkpoint"])
+        name = file_name("checkpoint", tag := run.tags["checkpoint"])
         assert [file.path for file in store.client.list_artifacts(run_id)] == [name]
-        content = store.artifacts.read(run.info.artifact_uri, name)
+        content = store.artifacts.read(run.artifact_uri, name)
         assert sha256(content or b"").hexdigest() == tag
-
-
-def test_pre_factors_of_two_processes_are_both_kept(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = base_of(store)
-    ids = base.model.dataset.train.ids[:6].tolist()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parts_of, "read_tag", lambda _: {})  # as if both had begun with nothing
-        parts = [beforehand.pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
-    monkeypatch.setattr(Parts, "made_of", lambda *_: pytest.fail("they are there"))
-    for name, values in beforehand.pre_factors(store, base, ids).items():
-        for own, part in ((values[:2], parts[0][name][:2]), (values[4:], parts[1][name][2:])):
-            torch.testing.assert_close(own, part, rtol=0, atol=0, equal_nan=True)
-
-
-def test_a_column_that_a_family_has_now_is_computed(store: SqlStore) -> None:
-    """Else a sweep in a store of before would end for want of it."""
-    base, ids = base_of(store), (2, 5)
-    first, second = (Column(n, n, "1", "high", "some") for n in ("first", "second"))
-
-    def values(_: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-        return {"first": positions * 1.0, "second": positions * 2.0}
-
-    def some(_: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-        return {"first": positions * 1.0}
-
-    before = Family("grown", (first,), pre=some)
-    beforehand.pre_factors(store, base, ids, [before])
-    now = Family("grown", (first, second), pre=values)
-    found = beforehand.pre_factors(store, base, ids, [now])
-    assert (found["second"] == 2 * found["first"]).all()
-
-
-def test_base_models_of_two_processes_are_one(
-    store: SqlStore, folder: Path, indelible: Indelible
-) -> None:
-    (known,) = store.finished_runs(Kind.BASE_MODEL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqlStore, "finished_runs", lambda *_, **__: iter(()))  # it was not there yet
-        answer = indelible(folder, "train", "--epochs", 8)
-    assert answer.id == known.info.run_id
-    assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
-
-
-def test_the_execution_of_a_begun_sweep_cannot_be_changed(
-    folder: Path, indelible: Indelible
-) -> None:
-    options = ("sweep", "--algorithm", "ga", "--samples", 2, "--execution")
-    assert indelible(folder, *options, "stacked").code == 0
-    refused = indelible(folder, *options, "sequential")
-    assert (refused.code, "begun otherwise (ga stacked)" in refused.err) == (2, True)
-    assert indelible(folder, *options, "auto").code == 0
 
 
 def test_members_that_mlflow_deleted_are_done_again(
@@ -281,7 +218,7 @@ def test_members_that_mlflow_deleted_are_done_again(
 ) -> None:
     assert indelible(folder, *SWEEPS, "--samples", 3).code == 0
     gone = next(iter(store.finished_runs(Kind.MEMBER)))
-    MlflowClient(store.address.uri).delete_run(gone.info.run_id)
+    MlflowClient(store.address.uri).delete_run(gone.run_id)
     assert indelible(folder, *SWEEPS, "--samples", 3).code == 0
     assert len(list(store.finished_runs(Kind.MEMBER))) == 6
-    assert open_reader(folder).run(gone.info.run_id).status == "FINISHED"
+    assert open_reader(folder).run(gone.run_id).status == "FINISHED"

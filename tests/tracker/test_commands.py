@@ -14,7 +14,7 @@ from tracker.api.store import Store
 from tracker.api.stub import FILE, stub
 from tracker.cli.options import ClickCommand, flag_of
 from tracker.commands import NOT_GIVEN, Command, default_of, function, made, options
-from tracker.commands.ask import Compare, Correlate, Models, Sql
+from tracker.commands.ask import Compare, Sql
 from tracker.commands.keep import Check, Prune
 from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
@@ -97,15 +97,10 @@ VALUES: dict[str, tuple[type[Command], tuple[object, ...]]] = {  # that are refu
     "lr": (Train, ("inf", "nan", 0, "-1", "1_0", "\uff11", "x")),
     "batch_size": (Train, (0, -1, "٢", "9" * 5000, 1.5)),
     "seed": (Train, (-1, 2**63, "9" * 30)),
-    "references": (Train, (1, -1)),
     "reference_share": (Train, (0, 1.5, "nan")),
     "leave_out": (Train, ("", "2,x", [], [2.5], "1_0", "9" * 5000)),
-    "optimizer": (Train, ("ADAM", "", 1)),
     "samples": (Sweep, (0, "some", "9" * 5000, 2.5, "٢")),
     "name": (Sweep, ("", "  ", "n" * 251, "\udcff", 7)),
-    "only_correct": (Sweep, ("yes", 1)),
-    "max_loss": (Sweep, (-1, 101, "nan")),
-    "model": (Sweep, ("", 7)),
     "requests": (Sweep, ("none", [])),
     "settings": (Sweep, ({"ga.lr": 1}, [1])),
     "output": (Tune, ("", "mine.txt")),
@@ -123,18 +118,12 @@ def test_values_that_are_refused(name: str) -> None:
 
 WITHOUT_EFFECT: dict[str, tuple[type[Command], Mapping[str, Any]]] = {
     "workers": (Train, {"workers": 2}),
-    "engine": (Train, {"engine": "ray"}),
     "address": (Sweep, {**GA, "address": "local"}),
     "preset": (Train, {"from_weights": __file__, "preset": "paper"}),
-    "learning_events": (Train, {"from_weights": __file__, "learning_events": True}),
     "top": (Predict, {"score": "latest", "top": 3}),
-    "samples": (Measure, {"samples": 2}),
     "sweep": (Measure, {"model": "latest", "samples": 2, "sweep": "all"}),
-    "model": (Models, {"model": "latest"}),
     "yes": (Check, {"yes": True}),
     "checkpoints": (Prune, {"checkpoints": "none"}),
-    "seed": (Correlate, {"seed": 1}),
-    "limit": (Sql, {"query": "select 1", "explain": True, "limit": 1}),
     "style": (Sql, {"query": "select 1", "output": "x.csv", "style": "csv"}),
     "against": (Compare, {"sweeps": ["a", "b"], "against": "svhn"}),
 }

@@ -60,11 +60,11 @@ def test_what_chance_alone_gives_is_logged_once(
     untouched = [plain_gap(model.test_logits, known[sample]) for sample in ids]
     assert np.mean(seeds) > 2 * np.mean(untouched)
     found = store.run(run_id)
-    assert found.data.metrics["reference/untouched_gap"] == pytest.approx(np.mean(untouched))
-    second = found.data.metrics["reference/second_seed_gap"]
+    assert found.metrics["reference/untouched_gap"] == pytest.approx(np.mean(untouched))
+    second = found.metrics["reference/second_seed_gap"]
     assert second == pytest.approx(np.mean(seeds), rel=1e-3)  # of so many threads
     companions.measure_chance(store, run_id, model, ids, nothing)
-    assert store.run(run_id).data.tags == found.data.tags
+    assert store.run(run_id).tags == found.tags
     history = store.client.get_metric_history(run_id, "reference/second_seed_gap")
     assert len(history) == 2  # one each time that it became another
 

@@ -6,12 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
 from analysis.warehouse import rebuild
 from tests.analysis.warehouses import ATTACK as FACTORS
-from tests.analysis.warehouses import attacked, member, repeats, staging, sweep_of
+from tests.analysis.warehouses import attacked, repeats, staging
 from tests.analysis.warehouses import mixed as members_of
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_questions import asked
@@ -61,29 +58,8 @@ def test_the_legend_says_what_stars_and_intervals_hold_for(
     assert by == {"bootstrap", None}
 
 
-def test_what_is_measured_afterwards_shares_the_attempts_chance(
-    tmp_path: Path, indelible: Indelible
-) -> None:
-    store = store_of(tmp_path, sweep_of(0, 20), ("margin", "smooth"))
-    assert "after §" in line_of(indelible, store, "smooth")
-    assert "§" not in line_of(indelible, store, "margin")
-    assert "shares its chance" in indelible(store, "correlate").err
-
-
-def test_five_members_have_no_stars(tmp_path: Path, indelible: Indelible) -> None:
-    random = np.random.default_rng(0)
-    names = tuple(f"x{k}" for k in range(12))
-    members = [
-        member(k, 0.1 + k / 20, 0.9, x0=float(k), **{n: float(random.normal()) for n in names[1:]})  # type: ignore[arg-type]
-        for k in range(5)
-    ]
-    store = store_of(tmp_path, members, names)
-    assert "+1.0000 " in f"{line_of(indelible, store, 'x0')} "
-    assert not re.search(r"\d\*", indelible(store, "correlate").out)
-
-
-@pytest.mark.parametrize("what", ["unlearning seed", "base model seed"])
-def test_a_ceiling_is_not_printed_alone(tmp_path: Path, what: str, indelible: Indelible) -> None:
+def test_a_ceiling_is_not_printed_alone(tmp_path: Path, indelible: Indelible) -> None:
+    what = "unlearning seed"
     known = store_of(tmp_path / "known", repeats(0, 3, 30, what))
     column = f"ceiling_{what.replace(' ', '_')}"
     row = asked(indelible, known, "correlate")[0]

@@ -8,17 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import SAMPLES, Done, Indelible
-from tracker.base import base_models
 from tracker.cli._output import plain
-from tracker.store.opening import open_store
-from tracker.studies.predict import predict
-from tracker.sweep.plan import Plan
-from unlearning import algorithms
 
 Rows = list[dict[str, Any]]
 
@@ -63,18 +57,3 @@ def test_the_list_of_factors_says_what_they_cost(done: Done, indelible: Indelibl
         assert row["cost"] == (str(own["of_attempt"]) if own else None)
     table = indelible(done.folder, "factors").out
     assert f" {plain(costs['factors', 'density']['of_attempt'])} " in table
-
-
-def test_forecasts_on_fewer_test_samples_are_others(done: Done, tmp_path: Path) -> None:
-    shutil.copytree(done.folder, tmp_path / "copy")
-    store = open_store(tmp_path / "copy")
-    base = base_models.load(store, done.model, torch.device("cpu"))
-    chosen = algorithms.get("ga").from_text({"lr": "0.0003"})
-    ids = base.model.dataset.train.ids[:2].tolist()
-    plan = Plan.on(base, [chosen], ids, 7, "two")
-    whole, part, again = (predict(store, base, plan, most=most) for most in (None, 50, 50))
-    assert whole.run_id != part.run_id == again.run_id
-    (one, other) = (made.rows.column("prob_lost").to_pylist() for made in (whole, part))
-    assert one != other
-    assert store.run(part.run_id).data.params["test_samples"] == "50"
-    assert "test_samples" not in store.run(whole.run_id).data.params

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +40,7 @@ JSON = ("--format", "json")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a base model and reference models."""
     folder = tmp_path_factory.mktemp("made") / "store"
-    train = ("train", "--epochs", "6", "--references", "10", "--reference-share", "0.5")
+    train = ("train", "--epochs", "4", "--references", "10", "--reference-share", "0.5")
     assert run(["--store", str(folder), *train, "--workers", "1"]) == 0
     return folder
 
@@ -46,6 +48,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(made: Path) -> BaseModel:
     return base_models.load(open_store(made), "latest", torch.device("cpu")).model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What became of the requests in a copy of the store, where retraining may be chosen."""
+
+    store: Path
+    out: Path
+    answer: Answer
+
+
+@pytest.fixture(scope="module")
+def chosen(made: Path) -> Chosen:
+    store = own_copy(made, made.parent / "chosen")
+    out = made.parent / "out"
+    asked = ["--store", str(store), *map(str, words(IDS, out, "--retrain"))]
+    with redirect_stdout(io.StringIO()) as printed:
+        code = run(asked)
+    return Chosen(store, out, Answer(code, printed.getvalue(), ""))
 
 
 @pytest.fixture
@@ -95,9 +116,8 @@ def test_where_requests_stand_is_the_definition(base: BaseModel) -> None:
         assert float(wanted[row]) == pytest.approx(goal, abs=1e-9)
 
 
-def test_it_chooses_and_says_why(store: Path, base: BaseModel, indelible: Indelible) -> None:
-    out = store.parent / "out"
-    answer = indelible(store, *words(IDS, out, "--retrain"))
+def test_it_chooses_and_says_why(chosen: Chosen, base: BaseModel, indelible: Indelible) -> None:
+    out, answer = chosen.out, chosen.answer
     record, rows = record_in(out), rows_of(answer)
     assert answer.code == (0 if record["is_done"] else 1), answer.err
     assert [trial["algorithm"] for trial in record["trials"]] == ["matching"] * 3 + ["retrain"]
@@ -125,7 +145,7 @@ def test_it_chooses_and_says_why(store: Path, base: BaseModel, indelible: Indeli
     weights = load_file(out / "unlearned.safetensors")
     assert record["model"]["weights_sha256"] == weights_sha256(weights)
     assert record["retraining"]["by"] == "measured"
-    again = indelible(store, *words(IDS[::-1], store.parent / "again", "--retrain"))
+    again = indelible(chosen.store, *words(IDS[::-1], out.parent / "again", "--retrain"))
     assert (again.out, "it was done before" in again.err) == (answer.out, True)
 
 
@@ -155,29 +175,9 @@ def test_what_no_trial_does_is_trained_away(
     assert "points of test accuracy, more than 1 (--max-loss)" in said
 
 
-def test_requests_of_another_day(store: Path, base: BaseModel, indelible: Indelible) -> None:
-    monday, tuesday = store.parent / "monday", store.parent / "tuesday"
-    first = indelible(store, *words(IDS[:3], monday, "--max-loss", 100))
-    second = indelible(store, *words(IDS[2:], tuesday, "--model", monday, "--max-loss", 100))
-    assert [*rows_of(second)] == IDS
-    assert "the model was asked to forget 3 samples before" in second.err
-    before, record = record_in(monday), record_in(tuesday)
-    assert record["how"]["goes_on_from"] == before["run"]
-    assert record["spent"]["calls"] == 2
-    assert record["spent"]["seconds"] >= before["spent"]["seconds"]
-    assert {first.code, second.code} <= {0, 1}
-    same = indelible(store, *words(IDS[3:], monday, "--model", monday, "--max-loss", 100))
-    assert [*rows_of(same)] == IDS  # it takes the place of what it goes on from
-    (monday / "record.json").write_text("{}")
-    lost = indelible(store, *words(IDS[3:], tuesday, "--model", monday))
-    assert (lost.code, "is no record of an unlearning" in lost.err) == (2, True)
-
-
 def test_a_stop_between_trials_loses_nothing(
-    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+    store: Path, chosen: Chosen, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = own_copy(store, store.parent / "whole")
-    expected = indelible(whole, *words(IDS, whole.parent / "expected"))
     calls, real = list[int](), cast("Any", unlearn_at_once)
 
     def stops(*given: Any, target: Tensor) -> Any:
@@ -187,20 +187,20 @@ def test_a_stop_between_trials_loses_nothing(
         return real(*given, target=target)
 
     monkeypatch.setattr(unlearning, "unlearn_at_once", stops)
-    out = store.parent / "out"
-    assert indelible(store, *words(IDS, out)).code == 1
-    answer = indelible(store, *words(IDS, out))
-    assert (answer.code, answer.out) == (expected.code, expected.out)
+    command = words(IDS, store.parent / "out", "--retrain")
+    assert indelible(store, *command).code == 1
+    answer = indelible(store, *command)
+    assert (answer.code, answer.out) == (chosen.answer.code, chosen.answer.out)
     steps = [*open_store(store).finished_runs(Kind.STEP)]
-    assert len({run.data.tags[PARENT] for run in steps}) == 1
+    assert len({run.tags[PARENT] for run in steps}) == 1
     assert len(calls) == len(steps) + 1
-    assert not any("checkpoint" in run.data.tags for run in steps)
+    assert not any("checkpoint" in run.tags for run in steps)
 
 
 def test_without_reference_models_they_are_trained_or_the_recipe_is_asked_for(
-    trained: Path, tmp_path: Path, base: BaseModel, indelible: Indelible
+    tmp_path: Path, base: BaseModel, indelible: Indelible
 ) -> None:
-    store, weights = own_copy(trained, tmp_path / "store"), tmp_path / "weights.pt"
+    store, weights = tmp_path / "store", tmp_path / "weights.pt"
     some = ("--references", 12, "--epochs", 1, "--lr", 1e-3, "--max-loss", 100)
     torch.save(base.network.state_dict(), weights)
     assert indelible(store, "train", "--from-weights", weights).code == 0
@@ -217,20 +217,27 @@ def test_without_reference_models_they_are_trained_or_the_recipe_is_asked_for(
     assert {row["ended"] for row in rows_of(gone).values()} == {"never_seen"}
 
 
-def test_python_has_the_same(store: Path, base: BaseModel, indelible: Indelible) -> None:
-    out = store.parent / "out"
+def test_python_has_the_same_and_goes_on_another_day(chosen: Chosen, indelible: Indelible) -> None:
+    store, out, before = chosen.store, chosen.out, record_in(chosen.out)
     opened = library.open(store)
-    done = opened.unlearn(requests=IDS, output=out)
-    again = indelible(store, *words(IDS, out))
-    assert "it was done before" in again.err
-    assert done.is_done is (again.code == 0)
+    done = opened.unlearn(requests=IDS, output=out, retrain=True)
+    assert done.is_done is (chosen.answer.code == 0)
     assert done.verdicts["sample_id"].tolist() == IDS
-    assert done.verdicts["ended"].tolist() == [row["ended"] for row in rows_of(again).values()]
-    assert done.record == record_in(out)
-    more = opened.unlearn(requests=[159], model=done, output=store.parent / "more")
-    assert more.verdicts["sample_id"].tolist() == [*IDS, 159]
+    ended = [row["ended"] for row in rows_of(chosen.answer).values()]
+    assert done.verdicts["ended"].tolist() == ended
+    assert done.record == before
     pickled = torch.load(out / "unlearned.pt", weights_only=True)
     assert weights_sha256(done.state_dict()) == weights_sha256(pickled)
+    # It takes the place of what it goes on from.
+    more = opened.unlearn(requests=[IDS[0], 159], model=done, output=out)
+    assert more.verdicts["sample_id"].tolist() == [*IDS, 159]
+    record = record_in(out)
+    assert record["how"]["goes_on_from"] == before["run"]
+    assert record["spent"]["calls"] == before["spent"]["calls"] + 1
+    assert record["spent"]["seconds"] >= before["spent"]["seconds"]
+    (out / "record.json").write_text("{}")
+    lost = indelible(store, *words(IDS[3:], out.parent / "b", "--model", out))
+    assert (lost.code, "is no record of an unlearning" in lost.err) == (2, True)
 
 
 def test_training_that_fails_is_no_forgetting(

@@ -30,7 +30,6 @@ from tracker.sweep import sweep
 from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
-from tracker.sweep.retention import Retention
 from tracker.sweep.shards import Shard
 from unlearning.execution import Execution
 
@@ -44,7 +43,7 @@ COLUMN = Column("drop", "Drop", "probability", "low", "In the first step.", unde
 
 def swept(store: Store, how: Options) -> str:
     (run,) = store.finished_runs(Kind.BASE_MODEL)
-    base = base_models.load(store, str(run.info.run_id), torch.device("cpu"))
+    base = base_models.load(store, str(run.run_id), torch.device("cpu"))
     ids = draw_samples(base.model.dataset.train.ids.tolist(), SAMPLES, 1)
     return sweep.run(store, base, Plan.on(base, configure(["ga"], "digits", []), ids, 0, "s"), how)
 
@@ -52,7 +51,7 @@ def swept(store: Store, how: Options) -> str:
 def loaded(store: Store, kind: type[Store] = SqlStore) -> Rows:
     """What a load puts into the relation `histories`, with members' keys; bits, not numbers."""
     reader = open_reader(store.address.folder) if kind is SqlStore else ClientReader(store)
-    keys = {r.info.run_id: r.data.tags["key"] for r in store.finished_runs(Kind.MEMBER)}
+    keys = {r.run_id: r.tags["key"] for r in store.finished_runs(Kind.MEMBER)}
     found = loading.logged(reader, sorted(keys), keys)["histories"].to_pylist()
     return sorted(
         (keys[row["run_id"]], row["step"], *(bits(row[name]) for name in factors.HISTORIES))
@@ -78,7 +77,7 @@ def in_sqlite(folder: Path, name: str) -> Rows:
 
 def kept(store: Store) -> list[str]:
     """Where the histories of members are, as their tags say it."""
-    return [run.data.tags.get(HISTORIES, "runs") for run in store.finished_runs(Kind.MEMBER)]
+    return [run.tags.get(HISTORIES, "runs") for run in store.finished_runs(Kind.MEMBER)]
 
 
 @pytest.fixture
@@ -114,30 +113,6 @@ def test_what_is_read_is_what_was_written(kind: type[Store], tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.slow
-def test_what_is_in_the_store_stays_as_it_is(store: Store) -> None:
-    note = "mlflow.note.content"
-    swept(store, replace(HOW, shard=Shard(1, 2)))
-    half = loaded(store)
-    sweep_id = swept(store, NONE)
-    assert sorted(kept(store)) == ["none"] * 2 + ["runs"] * 2
-    assert loaded(store) == half
-    said = store.run(sweep_id).data.tags[note]
-    assert "`forget_prob` and `forget_loss` are histories over the steps; of others they" in said
-
-
-@pytest.mark.slow
-def test_what_is_recomputed_is_kept_as_it_was(store: Store, indelible: Indelible) -> None:
-    sweep_id = swept(store, replace(NONE, retention=Retention("none")))
-    assert "steps before were not kept" in store.run(sweep_id).data.tags["mlflow.note.content"]
-    with closing(sqlite3.connect(store.address.folder / "mlflow.db")) as db, db:
-        db.execute("update tags set value = '{}' where key = 'factor_versions'")
-    row, _ = measured(indelible, store.address.folder, "--recompute")
-    assert row["recomputed"] == SAMPLES
-    assert kept(store) == ["none"] * SAMPLES
-    assert loaded(store) == []
-
-
 # Factors that look at them
 
 
@@ -160,11 +135,16 @@ def test_a_factor_of_histories_is_measured_where_they_are_kept(
     store: Store, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swept(store, replace(HOW, shard=Shard(1, 2)))
-    swept(store, NONE)
+    half = loaded(store)
+    sweep_id = swept(store, NONE)
+    assert sorted(kept(store)) == ["none"] * 2 + ["runs"] * 2
+    assert loaded(store) == half
+    said = store.run(sweep_id).tags["mlflow.note.content"]
+    assert "`forget_prob` and `forget_loss` are histories over the steps; of others they" in said
+    folder = store.address.folder
     family = Family("dropping", (COLUMN,), post=drop, is_logged=True, of_histories=True)
     ours = factors.families()
     monkeypatch.setattr(factors, "families", lambda asked=(): [*ours, family])
-    folder = store.address.folder
     row, said = measured(indelible, folder)
     prob = {(key, step): value for key, step, value in in_sqlite(folder, "forget_prob")}
     whole = {key for key, step in prob if step == 0}

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -61,14 +60,8 @@ def in_modules(weights: Weights) -> Weights:
     return {f"module._orig_mod.{name}": t for name, t in weights.items()}
 
 
-def in_itself(weights: Weights) -> dict[str, Any]:
-    content: dict[str, Any] = {"model": weights}
-    return content | {"again": content}
-
-
 FORMS: dict[str, tuple[Callable[[Weights], object], str]] = {
     "plain": (lambda w: w, ""),
-    "parameters": (lambda w: {n: nn.Parameter(t, t.is_floating_point()) for n, t in w.items()}, ""),
     "other strides": (
         lambda w: {n: t.mT.contiguous().mT if t.ndim == 2 else t for n, t in w.items()},
         "",
@@ -82,37 +75,36 @@ FORMS: dict[str, tuple[Callable[[Weights], object], str]] = {
         lambda w: {"model": w, "optimizer": {"state": {0: {"exp_avg": torch.ones(4, 6)}}}},
         "the weights are 'model' of",
     ),
-    "deep": (lambda w: {"best": {"model": w, "loss": torch.tensor(0.5)}}, "'best.model'"),
-    "twice the same": (in_itself, "the weights are 'model' of"),
+    "twice the same": (lambda w: {"best": {"model": w}, "last": w}, "'best.model'"),
     "no tensors between": (lambda w: w | {"epoch": 3, "lr": 0.1}, "no tensors: 'epoch', 'lr'"),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("zipped", [True, False])
-def test_every_form_gives_the_same_tensors(form: str, zipped: bool, tmp_path: Path) -> None:
+def test_every_form_gives_the_same_tensors(form: str, tmp_path: Path) -> None:
     made, said = FORMS[form]
     path = tmp_path / "w"
-    path.write_bytes(saved(made(fresh()), _use_new_zipfile_serialization=zipped))
-    tensors, remarks = read(path)
-    assert weights_sha256(tensors) == weights_sha256(fresh())
-    assert said in remarks
-    assert bool(said) == bool(remarks)
+    for zipped in (True, False):
+        path.write_bytes(saved(made(fresh()), _use_new_zipfile_serialization=zipped))
+        tensors, remarks = read(path)
+        assert weights_sha256(tensors) == weights_sha256(fresh())
+        assert said in remarks
+        assert bool(said) == bool(remarks)
 
 
-def test_counters_that_old_versions_did_not_write_are_not_missed(tmp_path: Path) -> None:
-    old = {name: t for name, t in fresh().items() if "tracked" not in name}
-    torch.save(in_modules(old), tmp_path / "b.pt")
-    assert weights_sha256(read(tmp_path / "b.pt")[0]) == weights_sha256(old)
-
-
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
 def test_another_precision_is_the_same_from_both(kind: torch.dtype, tmp_path: Path) -> None:
     weights = {n: t.to(kind) if t.is_floating_point() else t for n, t in fresh().items()}
     save_file(weights, tmp_path / "a.pt")  # the content decides, and not the suffix
     torch.save(weights, tmp_path / "b.safetensors")
     for path in tmp_path.iterdir():
         assert weights_sha256(read(path)[0]) == weights_sha256(weights)
+
+
+def test_counters_that_old_versions_did_not_write_are_not_missed(tmp_path: Path) -> None:
+    old = {name: t for name, t in fresh().items() if "tracked" not in name}
+    torch.save(in_modules(old), tmp_path / "b.pt")
+    assert weights_sha256(read(tmp_path / "b.pt")[0]) == weights_sha256(old)
 
 
 class Own(nn.Module):
@@ -127,13 +119,13 @@ class Malicious:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("plain", [True, False])
-def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, plain: bool) -> None:
+def test_nothing_in_a_file_is_executed(tmp_path: Path, plain: bool) -> None:
     trap, path = tmp_path / "executed", tmp_path / "w.pt"
     content: Any = fresh() | {"x": Malicious(trap)} if plain else Malicious(trap)
-    path.write_bytes(saved(content, _use_new_zipfile_serialization=zipped))
-    assert "mkdir" in refusal(path)
+    for zipped in (True, False):
+        path.write_bytes(saved(content, _use_new_zipfile_serialization=zipped))
+        assert "mkdir" in refusal(path)
     path.write_bytes(pickle.dumps(content))
     refusal(path)
     assert not trap.exists()
@@ -158,35 +150,18 @@ def test_a_tensor_with_two_names(tmp_path: Path) -> None:
         assert weights_sha256(import_weights(path, Tied())[0]) == weights_sha256(state)
 
 
-def scripted() -> bytes:
-    stream = io.BytesIO()
-    torch.jit.save(torch.jit.script(network()), stream)
-    return stream.getvalue()
-
-
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "neither a safetensors file nor what torch.save writes"),
-    "braces": (lambda: b"12345678{}", "no safetensors file"),
     "cut": (lambda: saved(fresh())[:-40], "is damaged"),
-    "a script": (scripted, "TorchScript archive"),
     "a whole network": (lambda: saved(Own()), "test_importing.Own in it"),
-    "arrays": (lambda: saved({"a": np.ones(3)}), "has numpy."),
     "a list": (lambda: saved(list(fresh().values())), "no tensors by name"),
     "two": (
         lambda: saved({"model": network().state_dict(), "ema": {"shadow": fresh()}}),
         "2 different state dicts that fit the architecture, 'model', 'ema.shadow'",
     ),
-    "others": (
-        lambda: saved({"model": {n: torch.ones(3) for n in "ab"}, "lr": torch.ones(())}),
-        'do not fit the architecture: Missing key(s) in state_dict: "1.weight", ',
-    ),
     "one missing": (
         lambda: saved(in_modules({n: t for n, t in fresh().items() if n != "3.bias"})),
         'do not fit the architecture: Missing key(s) in state_dict: "3.bias".',
-    ),
-    "another shape": (
-        lambda: saved({"state_dict": fresh() | {"3.bias": torch.ones(5)}}),
-        "size mismatch for 3.bias: copying a param with shape torch.Size([5])",
     ),
     "int8": (
         lambda: saved(fresh() | {"3.bias": torch.ones(3, dtype=torch.int8)}),
@@ -195,7 +170,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_such_file_is_one_line(what: str, tmp_path: Path) -> None:
     made, said = REFUSED[what]
@@ -207,21 +181,18 @@ def test_what_is_no_such_file_is_one_line(what: str, tmp_path: Path) -> None:
 def test_the_same_weights_are_the_same_base_model(tmp_path: Path, indelible: Indelible) -> None:
     """Through the command line: one run, whatever the file is, and no half of one if refused."""
     store = tmp_path / "s"
-    assert indelible(store, *MLP, "--epochs", 15).code == 0
+    assert indelible(store, *MLP, "--epochs", 5).code == 0
     (kept,) = store.rglob("weights-*.safetensors")
     weights, first = load_file(kept), indelible(store, *MLP, "--from-weights", kept)
     assert first.code == 0
     assert re.search(r"gets \d\d\.\d% of the test set right; always '\d', the most", first.err)
-    forms = {"plain.pt": weights, "lightning.ckpt": {"state_dict": in_modules(weights)}}
-    for name, content in forms.items():
-        (tmp_path / name).write_bytes(saved(content))
-        again = indelible(store, *MLP, "--from-weights", tmp_path / name)
-        assert (again.code, again.id) == (0, first.id), name
+    (tmp_path / "lightning.ckpt").write_bytes(saved({"state_dict": in_modules(weights)}))
+    again = indelible(store, *MLP, "--from-weights", tmp_path / "lightning.ckpt")
+    assert (again.code, again.id) == (0, first.id)
     assert f"the weights are 'state_dict' of {tmp_path / 'lightning.ckpt'}\n" in again.err
     assert "the prefix 'module._orig_mod.' of their names is left out\n" in again.err
     bad = tmp_path / "bad.pt"
     bad.write_bytes(saved({"state_dict": weights, "x": Malicious(tmp_path / "executed")}))
     one_line(indelible(store, *MLP, "--from-weights", bad), "mkdir", "['state_dict']")
-    one_line(indelible(store, *MLP, "--from-weights", tmp_path), str(tmp_path))
     assert not (tmp_path / "executed").exists()
     assert len(json.loads(indelible(store, "models", "--format", "json").out)) == 2

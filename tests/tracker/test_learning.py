@@ -33,7 +33,7 @@ def learned(folder: Path) -> Learning | None:
 
 def measured(folder: Path) -> list[set[str]]:
     """The factors of learning that each member has."""
-    return [FACTORS & run.data.metrics.keys() for run in members(open_store(folder), "ga").values()]
+    return [FACTORS & run.metrics.keys() for run in members(open_store(folder), "ga").values()]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found if "models" not in path.parts}
 
 
-def test_training_records_and_a_second_call_finds_it(tmp_path: Path, indelible: Indelible) -> None:
+def test_training_records_and_what_is_lost_is_made_again_or_let_go_of(
+    tmp_path: Path, indelible: Indelible
+) -> None:
     model = indelible(tmp_path, *TRAIN)
     found, before = learned(tmp_path), files(tmp_path)
     assert found is not None
@@ -55,10 +57,26 @@ def test_training_records_and_a_second_call_finds_it(tmp_path: Path, indelible: 
     assert files(tmp_path) == before
     assert indelible(tmp_path, *SWEEP).code == 0
     assert measured(tmp_path) == [FACTORS] * 2
-    for path in tmp_path.glob("artifacts/**/*.safetensors"):
-        path.unlink()
+    for name in ("weights-*", "learning-*"):
+        artifact(tmp_path, model.id, name).unlink()
     assert indelible(tmp_path, *TRAIN).id == model.id, "with weights that were lost"
     assert before.items() <= files(tmp_path).items()
+
+    path = artifact(tmp_path, model.id, "learning-*")
+    path.write_bytes(path.read_bytes()[:-7])
+    one_line(indelible(tmp_path, *SWEEP, "--seed", 1), "learning-", "check --repair")
+    indelible(tmp_path, "load")
+    (problem,) = json.loads(indelible(tmp_path, "check", "--format", "json").out)
+    assert problem["run_id"] == model.id
+    assert problem["repair"].startswith("forget learning/")
+    assert indelible(tmp_path, "check", "--repair", "--yes", "--at-most", 1).code == 0
+    assert learned(tmp_path) is None
+    assert indelible(tmp_path, *WITH).id == model.id
+    assert before.items() <= files(tmp_path).items()
+    assert indelible(tmp_path, "check").code == 0
+    weights = artifact(tmp_path, model.id, "weights-*")
+    refused = indelible(tmp_path, "train", "--from-weights", weights, "--learning-events")
+    one_line(refused, "--learning-events has no effect with --from-weights")
 
 
 def test_they_are_added_to_a_model_without_them_when_asked_for(
@@ -84,32 +102,3 @@ def test_they_are_added_to_a_model_without_them_when_asked_for(
     assert before.items() < files(tmp_path).items()
     assert indelible(tmp_path, "measure", "--sweep", "all").code == 0
     assert measured(tmp_path) == [FACTORS] * 2
-
-
-def test_an_imported_model_has_none(tmp_path: Path, indelible: Indelible) -> None:
-    model = indelible(tmp_path / "a", *TRAIN)
-    weights = artifact(tmp_path / "a", model.id, "weights-*")
-    imported = ("train", "--from-weights", weights)
-    refused = indelible(tmp_path / "b", *imported, "--learning-events")
-    one_line(refused, "--learning-events has no effect with --from-weights")
-    assert indelible(tmp_path / "b", *imported).code == 0
-    assert learned(tmp_path / "b") is None
-
-
-def test_what_is_damaged_is_made_again_or_let_go_of(tmp_path: Path, indelible: Indelible) -> None:
-    model = indelible(tmp_path, *TRAIN)
-    before = files(tmp_path)
-    for again in ((), ("check", "--repair", "--yes", "--at-most", 1)):
-        path = artifact(tmp_path, model.id, "learning-*")
-        path.write_bytes(path.read_bytes()[:-7])
-        one_line(indelible(tmp_path, *SWEEP), "learning-", "check --repair")
-        indelible(tmp_path, "load")
-        (problem,) = json.loads(indelible(tmp_path, "check", "--format", "json").out)
-        assert problem["run_id"] == model.id
-        assert problem["repair"].startswith("forget learning/")
-        if again:
-            assert indelible(tmp_path, *again).code == 0
-            assert learned(tmp_path) is None
-        assert indelible(tmp_path, *WITH).id == model.id
-        assert files(tmp_path) == before
-        assert indelible(tmp_path, "check").code == 0

@@ -19,7 +19,7 @@ from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind
 from tracker.sweep import chunks, sweep
 from tracker.sweep.choosing import configure
-from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_within
+from tracker.sweep.memory import evaluation, workers_within
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from unlearning import algorithms, engine
@@ -30,7 +30,7 @@ from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.hyperparameters import Setting
-from unlearning.memory import activations, budget
+from unlearning.memory import activations
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
 
@@ -39,24 +39,9 @@ def made(name: str, **settings: Setting) -> Algorithm:
     return algorithms.get(name).from_text(settings)
 
 
-def size(
-    base: BaseModel, algorithm: Algorithm, execution: Execution = STACKED, workers: int = 1
-) -> int:
-    return chunk_size(base, algorithm, execution, None, budget(base.device) / workers)
-
-
 def has_free(monkeypatch: pytest.MonkeyPatch, room: float) -> None:
     """Let a machine have so much memory free that its share for chunks is `room` bytes."""
     monkeypatch.setattr(machine, "free_memory", lambda: room / machine.CPU_SHARE)
-
-
-def of_members(algorithm: Algorithm, base: BaseModel, execution: Execution) -> tuple[float, float]:
-    memory = algorithm.memory(base, execution)
-    return memory.member, memory.once
-
-
-def test_many_small_members_are_no_reason_for_a_larger_chunk(base: BaseModel) -> None:
-    assert size(base, made("ga")) == size(base, made("ga"), workers=4) == LARGEST_CHUNK
 
 
 def test_stacked_members_are_all_at_work_at_once(base: BaseModel) -> None:
@@ -78,52 +63,11 @@ def test_activations_are_what_the_layers_keep(base: BaseModel, base64: BaseModel
     assert sum(activations(base64)) - places == 2 * (sum(found) - places)
 
 
-def test_a_gpu_gives_half_of_what_it_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def free(device: torch.device) -> tuple[int, int]:
-        asked.append(device)
-        return 60 * 2**30, 80 * 2**30
-
-    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
-    # Of what torch holds, it has handed out all but 4 GiB.
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10 * 2**30)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 6 * 2**30)
-    assert budget(torch.device("cuda", 1)) == 32 * 2**30
-    assert asked == [torch.device("cuda", 1)]
-
-
 # In a sweep
 
 
-def chunks_of(
-    folder: Path,
-    indelible: Indelible,
-    monkeypatch: pytest.MonkeyPatch,
-    workers: int,
-    **options: Any,
-) -> dict[str, list[int]]:
-    """The sizes of the chunks of a sweep, in order, by the algorithm's name."""
-    seen: dict[str, list[int]] = {}
-
-    def watched(base: Any, algorithm: Algorithm, positions: Any, *rest: Any) -> Any:
-        seen.setdefault(algorithm.name, []).append(len(positions))
-        return unlearn(base, algorithm, positions, *rest)
-
-    monkeypatch.setattr(chunks, "unlearn", watched)
-    if not folder.exists():
-        assert indelible(folder, "train", "--epochs", 1).code == 0
-    store = opened(SqlStore, folder)
-    base = base_models.load(store, "latest", torch.device("cpu"))
-    ids = base.model.dataset.train.ids[:40].tolist()
-    plan = Plan.on(base, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
-    sweep.run(store, base, plan, Options(execution=STACKED, engine=Threads(workers), **options))
-    return seen
-
-
-@pytest.mark.parametrize("options", [{}, {"chunk": 1}])
 def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert indelible(tmp_path, "train", "--epochs", 1).code == 0
     store, stacks = opened(SqlStore, tmp_path), []
@@ -135,12 +79,11 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     monkeypatch.setattr(engine, "unlearn", watched)
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:4].tolist()
-    if not options:
-        one = evaluation(base.model, None)
-        has_free(monkeypatch, one.once + 1.9 * one.member)
+    one = evaluation(base.model, None)
+    has_free(monkeypatch, one.once + 1.9 * one.member)
     plan = Plan.on(base, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
-    sweep_id = sweep.run(store, base, plan, Options(**options))
-    chosen = json.loads(store.run(sweep_id).data.tags[chunks.EXECUTION])
+    sweep_id = sweep.run(store, base, plan, Options())
+    chosen = json.loads(store.run(sweep_id).tags[chunks.EXECUTION])
     assert chosen == {"ga": "sequential", "ssd": "sequential"}
     assert max(stacks, default=1) == 1
 
@@ -153,7 +96,8 @@ def test_workers_are_as_many_as_have_room_for_a_member_each(
     def workers(room: float, *chosen: Algorithm) -> int:
         return workers_within(base, chosen, None, room)[0]
 
-    one = max(sum(of_members(ga, base, SEQUENTIAL)), sum(astuple(evaluation(base, None))))
+    memory = ga.memory(base, SEQUENTIAL)
+    one = max(memory.member + memory.once, sum(astuple(evaluation(base, None))))
     assert [workers(one * n, ga) for n in (0.6, 1, 2.5, 7)] == [1, 1, 2, 7]
     assert workers(one * 2, ga, ssd) == 1  # which takes more, and has something to share
     with pytest.raises(UserError, match=r"one sample of ga takes up to .* GB of memory, 0 of them"):
@@ -187,23 +131,34 @@ def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_workers_of_a_sweep_share_its_memory_and_one_that_goes_on_keeps_its_chunks(
+def test_a_sweep_that_goes_on_keeps_its_chunks(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seen: dict[str, list[int]] = {}
+
+    def watched(base: Any, algorithm: Algorithm, positions: Any, *rest: Any) -> Any:
+        seen.setdefault(algorithm.name, []).append(len(positions))
+        return unlearn(base, algorithm, positions, *rest)
+
+    monkeypatch.setattr(chunks, "unlearn", watched)
+    assert indelible(tmp_path, "train", "--epochs", 1).code == 0
+    store = opened(SqlStore, tmp_path)
+    base = base_models.load(store, "latest", torch.device("cpu"))
+    ids = base.model.dataset.train.ids[:40].tolist()
+    plan = Plan.on(base, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
+    how = Options(execution=STACKED, engine=Threads(1))
     has_free(monkeypatch, 60e6)
-    one, two = (
-        chunks_of(tmp_path / str(workers), indelible, monkeypatch, workers) for workers in (1, 2)
-    )
-    for name in ("ga", "neggrad"):
-        assert sum(one[name]) == sum(two[name]) == 40
-        assert 1 < max(two[name]) <= max(one[name]) / 2 + 1
-    assert max(one["neggrad"]) < max(one["ga"])
-    store, first = opened(SqlStore, tmp_path / "1"), one["neggrad"]
+    sweep.run(store, base, plan, how)
+    first = seen["neggrad"]
+    assert sum(seen["ga"]) == sum(first) == 40
+    assert 1 < max(first) < max(seen["ga"])
     runs = store.finished_runs(Kind.MEMBER, "params.algorithm = 'neggrad'")
-    lost = sorted(runs, key=lambda run: int(run.data.tags["sample_id"]))[first[0] :]
-    store.discard([run.info.run_id for run in lost])
+    lost = sorted(runs, key=lambda run: int(run.tags["sample_id"]))[first[0] :]
+    store.discard([run.run_id for run in lost])
     has_free(monkeypatch, 20e9)
-    assert chunks_of(tmp_path / "1", indelible, monkeypatch, workers=1) == {"neggrad": first[1:]}
+    seen.clear()
+    sweep.run(store, base, plan, how)
+    assert seen == {"neggrad": first[1:]}
 
 
 # Against what is really taken
@@ -211,10 +166,8 @@ def test_the_workers_of_a_sweep_share_its_memory_and_one_that_goes_on_keeps_its_
 
 CASES = [
     measuring.Case("ga", {"max_steps": 2, "lr": 1e-6}, side=64, execution="sequential"),
-    measuring.Case("scrub_r", {"max_steps": 2, "lr": 1e-6}, side=64, dtype="float64"),
     measuring.Case("neggrad", {"max_steps": 2, "lr": 1e-6}, "small-cnn", side=64, members=8),
     measuring.Case("influence", {"layers": "all", "fisher_samples": 20}, side=64),
-    measuring.Case("retrain", {}, side=64),
     measuring.Case("ga", {"max_steps": 2, "lr": 1e-6}, side=8, train=6000, test=3000),
 ]
 

@@ -6,25 +6,17 @@ import csv
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests import forked
-from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, own_copy
 from tracker.store.opening import open_reader
 from tracker.store.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 SWEEP = (*SWEEP, "--samples", str(SAMPLES))
-
-
-@pytest.fixture
-def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
-    folder = Path(shutil.copytree(done.folder, tmp_path / "copy"))
-    assert indelible(folder, "load").code == 0
-    return folder
 
 
 def mlflow(folder: Path, *arguments: str) -> str:
@@ -47,38 +39,32 @@ def whole(folder: Path, indelible: Indelible) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_deleted_and_collected_is_done_again(
-    copy: Path, done: Done, indelible: Indelible
+def test_a_store_is_read_and_upgraded_and_what_was_deleted_is_done_again(
+    done: Done, tmp_path: Path, indelible: Indelible
 ) -> None:
-    members = open_reader(copy).of_kind(Kind.MEMBER)
-    gone = [run.run_id for run in members[:3]]
-    for run_id in gone:
-        mlflow(copy, "runs", "delete", "--run-id", run_id)
+    copy = own_copy(done.folder, tmp_path / "copy")
     assert indelible(copy, "load").code == 0
-    whole(copy, indelible)
     uri = f"sqlite:///{copy / 'mlflow.db'}"
-    for run_id in (gone[0], done.model):
-        mlflow(copy, "runs", "delete", "--run-id", run_id)
-        mlflow(copy, "gc", "--backend-store-uri", uri, "--run-ids", run_id)
-        assert not list(copy.glob(f"artifacts/*/{run_id}/artifacts/*"))
-    assert indelible(copy, "models", "--format", "json").out == "[]\n"
-    assert indelible(copy, "train").id == done.model
-    whole(copy, indelible)
-
-
-@pytest.mark.slow
-def test_experiments_artifacts_and_upgrades(copy: Path, indelible: Indelible) -> None:
-    reader = open_reader(copy)
-    (sweep,) = reader.of_kind(Kind.SWEEP)
+    run, *others = open_reader(copy).of_kind(Kind.MEMBER)
+    (sweep,) = open_reader(copy).of_kind(Kind.SWEEP)
     out = copy / "runs.csv"
     mlflow(copy, "experiments", "csv", "--experiment-id", sweep.experiment_id, "-o", str(out))
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert len(rows) == SAMPLES * len(ALGORITHMS) + 2
     gts = {row["run_id"]: row["metrics.gt"] for row in rows}
-    run = reader.of_kind(Kind.MEMBER)[0]
     assert float(gts[run.run_id]) == run.metrics["gt"]
     listed = json.loads(mlflow(copy, "artifacts", "list", "--run-id", run.run_id))
     checkpoint = f"checkpoint-{run.tags['checkpoint'][:16]}.safetensors"
     assert checkpoint in [file["path"] for file in listed]
-    mlflow(copy, "db", "upgrade", f"sqlite:///{copy / 'mlflow.db'}")
+    mlflow(copy, "db", "upgrade", uri)
+    for run_id in (run.run_id, others[0].run_id):
+        mlflow(copy, "runs", "delete", "--run-id", run_id)
+    assert indelible(copy, "load").code == 0
+    whole(copy, indelible)
+    for run_id in (run.run_id, done.model):
+        mlflow(copy, "runs", "delete", "--run-id", run_id)
+        mlflow(copy, "gc", "--backend-store-uri", uri, "--run-ids", run_id)
+        assert not list(copy.glob(f"artifacts/*/{run_id}/artifacts/*"))
+    assert indelible(copy, "models", "--format", "json").out == "[]\n"
+    assert indelible(copy, "train").id == done.model
     whole(copy, indelible)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from mlflow.entities import Run
 from safetensors.torch import load_file
 
 import factors
-from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Indelible
-from tracker.base import beforehand as pre_factors
 from tracker.store.opening import open_store
-from tracker.store.records import Kind
+from tracker.store.records import Kind, Run
 from tracker.store.weights import read_checkpoint, read_weights
 from tracker.store.write import Store
 from tracker.sweep.choosing import configure
@@ -58,51 +54,38 @@ def no_head(shape, classes):
 def members(store: Store, algorithm: str) -> dict[int, Run]:
     condition = f"params.algorithm = '{algorithm}'"
     runs = store.finished_runs("member", condition)  # type: ignore[arg-type]
-    return {int(run.data.tags["sample_id"]): run for run in runs}
+    return {int(run.tags["sample_id"]): run for run in runs}
 
 
 @pytest.mark.slow
-def test_leave_one_out_models_and_reference_models(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leave_one_out_models_and_reference_models(tmp_path: Path, indelible: Indelible) -> None:
     store = tmp_path / "s"
     *ids, other = datasets.load("digits").train.ids[:4].tolist()
     (tmp_path / "ids.txt").write_text(f"{ids[0]} {ids[1]}\n{ids[2]}")
     base = indelible(store, "train", *QUICK)
-    more = indelible(
-        *(store, "train", *QUICK, "--leave-out", tmp_path / "ids.txt"),
-        *("--references", 5),
-    )
+    beside = ("--leave-out", tmp_path / "ids.txt", "--references", 5)
+    more = indelible(store, "train", *QUICK, *beside)
     assert (more.code, more.id) == (0, base.id)
-    chance = open_store(store).run(base.id).data.metrics
+    chance = open_store(store).run(base.id).metrics
     second, untouched = (chance[f"reference/{of}_gap"] for of in ("second_seed", "untouched"))
     assert second > untouched > 0
     assert f"{untouched:.2g} from the untouched base model, {second:.2g} from" in more.err
     samples = [word for sample in (*ids, other) for word in ("--sample", sample)]
-    assert indelible(store, "sweep", "--algorithm", "retrain", *samples).code == 0
-    opened = open_store(store)
-    retrained = members(opened, "retrain")
+    chosen = ("--algorithm", "ga", "--algorithm", "retrain")
+    assert indelible(store, "sweep", *chosen, *samples).code == 0
+    retrained, unlearned = (members(open_store(store), name) for name in ("retrain", "ga"))
+    assert "reference/untouched_gap" not in retrained[other].metrics
     for sample in ids:
-        metrics = retrained[sample].data.metrics
+        metrics, own = retrained[sample].metrics, unlearned[sample].metrics
         assert metrics["reference/untouched_gap"] > 0
+        assert -1 <= metrics["memorization/memorization"] <= 1
         assert "reference/unlearning_gap" not in metrics  # of retraining against itself
-    assert "reference/untouched_gap" not in retrained[other].data.metrics
-    name = "memorization/memorization"
-    known = [r.data.metrics[name] for r in retrained.values() if name in r.data.metrics]
-    assert known
-    assert all(-1 <= value <= 1 for value in known)
-
-    monkeypatch.setattr(pre_factors, "pre_values", lambda *_: pytest.fail("they are there"))
-    assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
-    for sample, run in members(opened, "ga").items():
-        if sample in ids and run.data.tags["status"] != "already_wrong":
+        if unlearned[sample].tags["status"] != "already_wrong":
             gap, untouched, relative = (
-                run.data.metrics[f"reference/{name}_gap"]
-                for name in ("unlearning", "untouched", "relative")
+                own[f"reference/{name}_gap"] for name in ("unlearning", "untouched", "relative")
             )
-            assert gap > untouched
+            assert gap > untouched == metrics["reference/untouched_gap"]
             assert relative == pytest.approx(gap / untouched)
-            assert untouched == retrained[sample].data.metrics["reference/untouched_gap"]
 
 
 @pytest.mark.slow
@@ -117,7 +100,7 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
         runs = members(opened, name)
         assert len(runs) == 5
         for run in runs.values():
-            status, metrics = run.data.tags["status"], run.data.metrics
+            status, metrics = run.tags["status"], run.metrics
             assert status in list(Status)
             for column in factors.columns():
                 absent = column.metric not in metrics
@@ -132,37 +115,29 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
 
 def final_values_are_of_the_weights_that_are_kept(store: Store) -> None:
     digits, (base,) = datasets.load("digits"), store.finished_runs(Kind.BASE_MODEL)
-    weights = read_weights(store.artifacts, base.info.artifact_uri, base.data.tags)
+    weights = read_weights(store.artifacts, base.artifact_uri, base.tags)
     network, went_back = models.build("small-cnn", digits).double().eval(), set[str]()
-    with open_warehouse(store.address.folder / "analysis.duckdb") as warehouse:
-        steps = dict(warehouse.query("select run_id, max(step) from histories group by all").rows)
     for run in store.finished_runs(Kind.MEMBER, "tags.status != 'already_wrong'"):
-        metrics, tags = run.data.metrics, run.data.tags
-        checkpoint = read_checkpoint(store.artifacts, run.info.artifact_uri, tags)
+        tags = run.tags
+        checkpoint = read_checkpoint(store.artifacts, run.artifact_uri, tags)
         assert checkpoint is not None
         network.load_state_dict(decode(weights, checkpoint))
         at = digits.train.positions([int(tags["sample_id"])])
         with torch.no_grad():
             log_prob = network(digits.inputs(digits.train)[at].double()).log_softmax(1)
         loss = -log_prob[0, int(tags["label"])].item()
-        assert metrics["forget_loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5), run.info
-        assert metrics["forget_prob"] == pytest.approx(math.exp(-loss), rel=1e-4, abs=1e-5)
-        assert steps[run.info.run_id] == metrics["cost/steps"]
-        went_back |= {run.data.params["algorithm"]} if "kept_step" in tags else set()
+        assert run.metrics["forget_loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5), run.name
+        went_back |= {run.params["algorithm"]} if "kept_step" in tags else set()
     assert went_back == {"scrub_r"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--leave-out", "1,two"), "'two'"),
         (("--leave-out", "99999"), "not a training sample"),
-        (("--references", 1), "--references"),
         (("--stem", "imagenet"), "stem is for resnet18"),
         (("--preset", "paper"), "says nothing of training on 'digits'"),
         (("--arch", "module:nowhere.at.all:net"), "No module named"),
-        (("--image-size", 9), "folder"),
-        (("--train-samples", 5000), "1000"),
         (("--dataset", "mnist"), "--download"),
     ],
 )
@@ -188,15 +163,15 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     assert indelible(store, *sweep).code == 0
     opened = open_store(store)
     retrained = next(iter(members(opened, "retrain").values()))
-    assert "distance/feature_distance" in retrained.data.metrics
+    assert "distance/feature_distance" in retrained.metrics
     out = tmp_path / "retrained.safetensors"
-    assert indelible(store, "restore", retrained.info.run_id, "--output", out).code == 0
+    assert indelible(store, "restore", retrained.run_id, "--output", out).code == 0
     assert "parts.body.1.running_mean" in load_file(out)  # buffers are trained again, too
     imported = indelible(store, "train", "--arch", arch, "--from-weights", out)
     assert imported.code == 0
     base = opened.run(imported.id)
-    assert base.data.params["weights"] == out.name
-    assert "epochs" not in base.data.params
+    assert base.params["weights"] == out.name
+    assert "epochs" not in base.params
     for arguments, said in (
         (("sweep", "--model", imported.id, "--algorithm", "retrain"), "imported"),
         (("train", "--from-weights", out), "do not fit"),

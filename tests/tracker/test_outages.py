@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from tests.forked import Forked
 from tests.ports import free_port
 from tests.postgres import restart, server, why_not
 from tests.servers import mlflow_server
-from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, own_copy
 from tracker.store import retry
 from tracker.store.files import Artifacts
 from tracker.store.retry import Retry, passing, reason
@@ -72,25 +70,28 @@ def silent() -> Iterator[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "scheme", "is_silent"),
+    ("uri", "secret", "is_silent"),
     [
-        ("models", "http", True),
-        ("train", "http", False),
-        pytest.param("train", "postgresql+psycopg", True, marks=needs_postgres),
-        pytest.param("models", "postgresql+psycopg", False, marks=needs_postgres),
+        ("http://me:s3cret@127.0.0.1:{port}", "s3cret", True),
+        ("http://me:s3cret@127.0.0.1:{port}", "s3cret", False),
+        ("postgresql+psycopg://me:s3%2Fcr@127.0.0.1:{port}/x", "s3%2Fcr", False),
+        ("postgresql+psycopg://127.0.0.1:{port}/x?user=me&password=s3cret", "s3cret", True),
     ],
 )
-def test_a_store_that_cannot_be_reached(
-    tmp_path: Path, silent: int, is_silent: bool, scheme: str, command: str
+def test_a_store_that_cannot_be_reached_is_named_without_its_password(
+    tmp_path: Path, silent: int, uri: str, secret: str, is_silent: bool
 ) -> None:
-    port, path = silent if is_silent else free_port(), "/mlflow" if "postgres" in scheme else ""
-    uri = f"{scheme}://127.0.0.1:{port}{path}"
-    process = Forked("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
+    if "postgres" in uri:
+        pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
+    uri = uri.format(port=silent if is_silent else free_port())
+    to = ("--tracking-uri", uri, "--server-timeout", 7, "--verbose")
+    process = Forked("--store", tmp_path, *to, "models" if is_silent else "train")
     out, said = process.communicate(timeout=300)
     assert (process.returncode, out) == (1, "")
-    lines = said.splitlines()
-    assert is_silent or any(line.startswith(f"waiting for {uri}") for line in lines)
-    assert lines[-1].startswith(f"indelible: {uri} does not answer")
+    assert secret not in said
+    shown, lines = uri.replace(secret, "***"), said.splitlines()
+    assert is_silent or any(line.startswith(f"waiting for {shown}") for line in lines)
+    assert lines[-1].startswith(f"indelible: {shown} does not answer")
     assert "Traceback" not in said
 
 
@@ -121,13 +122,6 @@ def test_a_database_that_is_restarted_is_waited_for(tmp_path: Path, indelible: I
 # Artifacts that cannot be looked for
 
 
-@pytest.fixture
-def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
-    folder = Path(shutil.copytree(done.folder, tmp_path / "copy"))
-    assert indelible(folder, "load").code == 0
-    return folder
-
-
 def outcomes(folder: Path) -> int:
     with open_warehouse(folder / "analysis.duckdb") as warehouse:
         (row,) = warehouse.query("select count(*) from attempts").rows
@@ -144,8 +138,9 @@ class Away:
 
 
 def test_an_artifact_store_that_is_away_empties_nothing(
-    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+    done: Done, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    copy = own_copy(done.folder, tmp_path / "copy")
     with monkeypatch.context() as patch:
         patch.setattr(Artifacts, "path", lambda *_: None)  # as if they were not on this machine
         patch.setattr(Artifacts, "_repository", lambda *_: Away())
@@ -154,7 +149,6 @@ def test_an_artifact_store_that_is_away_empties_nothing(
     assert answer.err.splitlines()[-1].startswith("indelible: ")
     assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
     assert indelible(copy, "load", "--deep").code == 0
-    assert indelible(copy, "check").code == 0
     assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
 
 
@@ -198,16 +192,6 @@ def test_there_is_an_end_to_it_and_then_nobody_waits_again() -> None:
     assert attempt.calls > before + 2  # it had come back, so it is asked again
 
 
-def test_who_gives_up_wakes_those_who_wait() -> None:
-    asked = Retry("the store", 60)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(asked, Failing(ConnectionResetError()))
-        time.sleep(0.3)
-        asked.give_up()
-        with pytest.raises(Failure):
-            waiting.result(5)
-
-
 def sql_error(text: str, state: str | None = None, module: str = "psycopg") -> Exception:
     names = {"__module__": module} | ({"sqlstate": state} if module == "psycopg" else {})
     return OperationalError("select 1", {}, type("OperationalError", (Exception,), names)(text))
@@ -221,10 +205,7 @@ AWAY, HELD, CONFLICT = "does not answer", "is held by another", "is written by a
 UNIQUE = "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key"
 ERRORS = [
     (requests.ConnectionError("refused"), AWAY),
-    (requests.ReadTimeout("slow"), AWAY),
-    (requests.HTTPError("404"), None),
     (MlflowException("no such run"), None),
-    (sql_error("connection failed: Connection refused"), AWAY),
     (sql_error("connection failed: FATAL: the database system is starting up"), AWAY),
     (sql_error('connection failed: FATAL: password authentication failed for user "a"'), None),
     (sql_error("terminating connection", "57P01"), AWAY),
@@ -232,9 +213,7 @@ ERRORS = [
     (sql_error("no such table: runs", module="sqlite3"), None),
     (sql_error("database is locked", module="sqlite3"), HELD),
     (rest_error("BAD_REQUEST", UNIQUE), CONFLICT),
-    (rest_error("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key"), CONFLICT),
     (rest_error("RESOURCE_ALREADY_EXISTS", UNIQUE), None),
-    (rest_error("BAD_REQUEST", "(sqlite3.ProgrammingError) Incorrect number"), None),
     (ValueError("no"), None),
 ]
 

@@ -8,7 +8,7 @@ import os
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,15 +34,13 @@ from unlearning.errors import Failure, UserError
 
 # Paths
 
-PATHS = ("my%20store", "w x#é;&=+,@:'\"~ 100%")
 
-
-@pytest.mark.parametrize("name", PATHS)
 def test_every_printable_path_is_that_of_its_store(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indelible: Indelible
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indelible: Indelible
 ) -> None:
+    name, other = "my%20w x#é;&=+,@:'\"~ 100%", "my w x#é;&=+,@:'\"~ 100%"
     monkeypatch.chdir(tmp_path)
-    Path("my store").mkdir()
+    Path(other).mkdir()
     store = open_store(Path(name))
     experiment = store.experiment_id("digits", "net")
     made = store.client.create_run(experiment).info
@@ -52,8 +50,8 @@ def test_every_printable_path_is_that_of_its_store(
     assert [each.experiment_id for each in seen.search_experiments()] == [experiment, "0"]
     assert [file.path for file in seen.list_artifacts(made.run_id)] == ["a"]
     assert indelible(Path(name), "load").code == 0
-    assert {path.name for path in Path().iterdir()} == {name, "my store"}
-    assert not any(Path("my store").iterdir())
+    assert {path.name for path in Path().iterdir()} == {name, other}
+    assert not any(Path(other).iterdir())
     own = {"mlflow.db", "store.json", "artifacts", "analysis.duckdb"}
     assert own <= {path.name for path in Path(name).iterdir()}
 
@@ -74,21 +72,10 @@ def test_a_uri_of_a_file_is_read_as_sqlalchemy_reads_it(tmp_path: Path) -> None:
 
 def test_artifacts_that_cannot_be_written(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    (tmp_path / "artifacts").touch()
-    with pytest.raises(UserError, match="artifacts cannot be written"):
-        store.experiment_id("digits", "net")
-    (tmp_path / "artifacts").unlink()
     made = store.client.create_run(store.experiment_id("digits", "net")).info
     (tmp_path / "artifacts" / "digits-net").touch()
     with pytest.raises(UserError, match="cannot be written"):
         store.artifacts.write(made.artifact_uri, {"a": b"content"})
-
-
-def test_a_setting_of_mlflows_that_is_none_is_one_line(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "abc")
-    one_line(indelible(tmp_path, "train"), "'abc'", "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE")
 
 
 # Outputs
@@ -197,24 +184,14 @@ def names_in(store: Store) -> list[str]:
     return store.retry(lambda: store.artifacts.names("mlflow-artifacts:/1/x/artifacts"))
 
 
-LISTED: dict[str, Callable[[Store], object]] = {
-    "runs": lambda store: store.experiments(),
-    "artifacts": names_in,
-}
-
-
-def test_a_server_that_refuses_or_is_away_is_told_of_without_its_password(tmp_path: Path) -> None:
+def test_a_server_that_refuses_is_told_of_without_its_password(tmp_path: Path) -> None:
     with serving() as server:
         store = open_store(tmp_path, f"http://me:s3cret@{server.host}", limit_s=1)
         server.status = 401
-        for asked in LISTED.values():
+        for asked in (Store.experiments, names_in):
             with pytest.raises((Failure, MlflowException), match="401") as refused:
                 asked(store)
             assert "s3cret" not in "".join(traceback.format_exception(refused.value))
-    for asked in LISTED.values():
-        with pytest.raises(Failure, match="does not answer") as away:
-            asked(store)
-        assert "s3cret" not in "".join(traceback.format_exception(away.value))
 
 
 @pytest.mark.parametrize("of", ["a server", "a file"])

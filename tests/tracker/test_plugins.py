@@ -38,19 +38,15 @@ MODULES = {
 
 
 def indelible(
-    cwd: Path,
-    *arguments: str,
-    code: int = 0,
-    how: tuple[str | Path, ...] = (),
-    house: Path = REPOSITORY,
+    cwd: Path, *arguments: str, code: int = 0, how: tuple[str | Path, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """The command in that folder, with what is installed in its `site`; as a program if `how`."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(house), str(cwd / "site")])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(cwd / "site")])}
     if how:
         words = [*how, *arguments]
         done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     else:
-        done = forked.run(*arguments, cwd=cwd, env=environment, afresh=house != REPOSITORY)
+        done = forked.run(*arguments, cwd=cwd, env=environment)
     assert done.returncode == code, done.stderr
     return done
 
@@ -62,7 +58,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 @pytest.fixture
 def namesakes(tmp_path: Path) -> Path:
     """A folder with packages of the user's own that are called as ours are."""
-    for name in forked.OURS:
+    for name in ("analysis", "factors", "tracker", "unlearning"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('the user has {name}')")
     (tmp_path / "own.py").write_text(ALGORITHM.format(name="own_halt"))
@@ -116,13 +112,13 @@ def test_from_a_package_all_is_as_our_own(tmp_path: Path) -> None:
     found = rows(indelible(tmp_path, "correlate", "--format", "json"))
     assert {"halt", "ga"} == {row["algorithm"] for row in found if row["factor"] == "brightness"}
     store = open_store(tmp_path / "mlruns")
-    base, parent = (store.run(run_id).data for run_id in (model, sweep_id))
+    base, parent = (store.run(run_id) for run_id in (model, sweep_id))
     assert base.tags["dataset_provider"] == base.tags["arch_provider"] == "acme-methods 2.1"
     halt, acme = {"halt": "acme-methods 2.1"}, {"acme": "acme-methods 2.1"}
     assert json.loads(parent.tags["algorithm_providers"]) == halt
     assert json.loads(parent.tags["factor_providers"]) == acme
     members = {
-        name: next(iter(store.finished_runs(Kind.MEMBER, f"params.algorithm = '{name}'"))).data
+        name: next(iter(store.finished_runs(Kind.MEMBER, f"params.algorithm = '{name}'")))
         for name in ("halt", "ga")
     }
     assert json.loads(members["halt"].tags["algorithm_providers"]) == halt
@@ -130,72 +126,12 @@ def test_from_a_package_all_is_as_our_own(tmp_path: Path) -> None:
     assert all(json.loads(member.tags["factor_providers"]) == acme for member in members.values())
     assert members["halt"].params["share"] == "0.5"
     assert "acme/brightness" in members["ga"].metrics
-    indelible(tmp_path, how=(sys.executable, "-c", CONTRACT))
-    keys = {run.data.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
+    keys = {run.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
     shutil.rmtree(tmp_path / "site")  # another version makes other members
     install(tmp_path / "site", "acme-methods", MODULES, POINTS, version="2.2")
     indelible(tmp_path, *sweep, "--set", "halt.share=0.5")
-    now = {run.data.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
+    now = {run.tags["key"] for run in store.finished_runs(Kind.MEMBER)}
     assert (len(keys), len(now - keys)) == (12, 12)  # of its architecture are all
-
-
-CONTRACT = """
-import factors
-from factors.testing import check_family
-from unlearning import algorithms, architectures, datasets
-from unlearning.testing import check_algorithm, check_architecture, check_dataset
-
-check_algorithm(algorithms.get("halt"), lr=1e-3)
-check_family(next(family for family in factors.families() if family.name == "acme"))
-check_dataset(datasets.REGISTRY.get("acme-stripes"))
-check_architecture(architectures.get("acme-net"))
-"""
-RELATION = """\
--- bright_samples: one row per sample that is brighter than the mean of its base model's.
--- example: select count(*) from bright_samples
-create table bright_samples as
-select * from samples qualify brightness > avg(brightness) over (partition by base_run_id)
-"""
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of all that is ours, with one more file for each thing that is to be added."""
-    house = tmp_path / "house"
-    nothing_built = shutil.ignore_patterns("__pycache__", ".*")
-    for name in (*forked.OURS, "tests"):
-        shutil.copytree(REPOSITORY / name, house / name, ignore=nothing_built)
-    for name in ("indelible.py", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, house)
-    for file, content in {
-        "unlearning/algorithms/halt.py": MODULES["acme_method"],
-        "unlearning/algorithms/helping.py": "def help(): ...",
-        "factors/acme.py": MODULES["acme_family"] + "\nFAMILIES = (FAMILY,)\n",
-        "factors/helping.py": "def help(): ...",
-        "unlearning/datasets/acme_stripes.py": DATASET.format(name="acme_stripes"),
-        "unlearning/architectures/acme_net.py": ARCHITECTURE,
-        "analysis/sql/marts/97_bright_samples.sql": RELATION,
-    }.items():
-        (house / file).write_text(content)
-    return house
-
-
-@pytest.mark.slow
-def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
-    def ours(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return indelible(tmp_path, *arguments, house=house)
-
-    ours("train", "--dataset", "acme_stripes", "--arch", "acme_net", "--epochs", "5")
-    ours("sweep", "--algorithm", "halt", "--samples", "6")
-    ours("load")
-    found = rows(ours("correlate", "--format", "json"))
-    assert "halt" in {row["algorithm"] for row in found if row["factor"] == "brightness"}
-    (row,) = rows(ours("sql", "select count(*) as bright from bright_samples", "--format", "json"))
-    assert 0 < row["bright"] < 6
-    assert "bright_samples" in ours("schema").stdout
-    assert {row["provider"] for row in rows(ours("algorithms", "--format", "json"))} == {None}
-    member = next(iter(open_store(tmp_path / "mlruns").finished_runs(Kind.MEMBER))).data
-    assert not {"algorithm_providers", "factor_providers"} & member.tags.keys()
 
 
 @pytest.mark.slow
@@ -215,8 +151,8 @@ def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     found = rows(indelible(tmp_path, "correlate", "--format", "json"))
     assert {"own_halt"} == {row["algorithm"] for row in found if row["factor"] == "light"}
     store = open_store(tmp_path / "mlruns")
-    made = [run.data for run in store.finished_runs(Kind.MEMBER)]
-    (member,) = (data for data in made if "factor_providers" in data.tags)
+    made = store.finished_runs(Kind.MEMBER)
+    (member,) = (run for run in made if "factor_providers" in run.tags)
     sha256 = hashlib.sha256(source.encode()).hexdigest()
     said = json.loads(member.tags["algorithm_providers"])
     assert said == {"own_halt": f"module:mine:Halt {sha256}"}
@@ -254,23 +190,14 @@ def test_what_is_broken_is_a_remark_unless_it_is_asked_for(tmp_path: Path) -> No
 
 def test_a_shell_completes_names_of_other_peoples(tmp_path: Path) -> None:
     install(tmp_path / "site", "acme-methods", MODULES, POINTS)
-    words = {
-        "sweep --algorithm ha": "halt",
-        "train --dataset acme": "acme-stripes",
-        "train --arch acme": "acme-net",
-    }
     points = {"algorithms": {"ga": "acme_method:Halt"}}  # of which nothing is said to a shell
     install(tmp_path / "site", "acme-replicas", {}, points)
-    for begun, whole in words.items():
-        line = f"indelible {begun}"
-        environment = {
-            "_INDELIBLE_COMPLETE": "bash_complete",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(len(line.split()) - 1),
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(tmp_path / "site")]),
-        }
-        done = subprocess.run(
-            MODULE, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True
-        )
-        assert done.stdout.split() == [f"plain,{whole}"]
-        assert done.stderr == ""
+    environment = os.environ | {
+        "_INDELIBLE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "indelible sweep --algorithm ha",
+        "COMP_CWORD": "3",
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(tmp_path / "site")]),
+    }
+    done = subprocess.run(MODULE, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["plain,halt"]
+    assert done.stderr == ""

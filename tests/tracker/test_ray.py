@@ -6,7 +6,6 @@ import copyreg
 import io
 import pickle
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,12 +23,10 @@ from factors import HISTORIES, families
 from factors.family import Family
 from tests.factors.small_bases import Tied, normalised, random_base
 from tests.forked import succeed
-from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
-from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.references import Making, refer
 from tracker.base.workers import Clock, Stop, Threads
@@ -104,7 +101,7 @@ def on_ray(cluster: Any, said: list[str]) -> Iterator[RayEngine]:
 def rows(folder: Path) -> dict[str, tuple[dict[str, float], str]]:
     """The metrics of each member, by key, and all else that is logged, but for times."""
     store = opened(SqlStore, folder)
-    ids = [run.info.run_id for run in store.finished_runs(Kind.MEMBER)]
+    ids = [run.run_id for run in store.finished_runs(Kind.MEMBER)]
     found = {}
     for run in store.logged(ids, HISTORIES):
         metrics = {n: value for n, value in sorted(run.metrics.items()) if n != "cost/elapsed_s"}
@@ -182,12 +179,19 @@ def dislikes(base: BaseModel, piece: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_numbers_are_those_of_threads(
+def test_numbers_predictions_and_references_are_those_of_threads(
     trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine, said: list[str]
 ) -> None:
-    found, plan, clock = [], plan_of(base), Clock()
+    found, beside, plan, clock = [], [], plan_of(base), Clock()
+    assert base.model.origin is not None
+    how = Making(base.model.origin.arch, base.model.origin.recipe)
     for name, engine in (("threads", Threads(2)), ("ray", on_ray)):
         store = opened(SqlStore, own_copy(trained, tmp_path / name))
+        refer(store, base.run_id, base.model, how, 3, lambda *_: None, engine)
+        references = companions.load(store, store.run(base.run_id)).references
+        assert references is not None
+        predicted = predict(store, base, plan, engine).rows.to_pylist()
+        beside.append((references.digest, predicted))
         options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
         sweep_id = sweep.run(store, base, plan, options, Reporter(clock=clock))
         assert sweep.run(store, base, plan, options) == sweep_id
@@ -196,6 +200,7 @@ def test_the_numbers_are_those_of_threads(
         assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the nodes"
     by_threads, by_ray = found
     assert by_ray == by_threads
+    assert beside[0] == beside[1]
     with on_ray.pool(base.model, Stop()) as pool, pytest.raises(UserError, match="2 is not liked"):
         list(pool.map(dislikes, iter([1, 2, 3])))
     assert said[-1] == "Ray: 2 slots on 2 nodes"
@@ -206,35 +211,6 @@ def test_the_numbers_are_those_of_threads(
     assert (outcome.measured, outcome.lost) == (len(by_threads), [])
     for key, (metrics, _) in rows(tmp_path / "ray").items():
         assert metrics == pytest.approx(by_threads[key][0], rel=1e-12, abs=1e-12)
-
-
-@pytest.mark.slow
-def test_predictions_factors_and_references_are_those_of_threads(
-    trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine
-) -> None:
-    ids = base.model.dataset.train.ids[:6].tolist()
-    found = []
-    for name, engine in (("threads", Threads(2)), ("ray", on_ray)):
-        store = opened(SqlStore, own_copy(trained, tmp_path / name))
-        predicted = predict(store, base, plan_of(base), engine)
-        companions.leave_out(store, base.run_id, base.model, ids[:2], lambda *_: None, engine)
-        assert base.model.origin is not None
-        how = Making(base.model.origin.arch, base.model.origin.recipe)
-        refer(store, base.run_id, base.model, how, 3, lambda *_: None, engine)
-        beside = companions.load(store, store.run(base.run_id))
-        factors = pre_factors(store, base, ids, engine=engine)
-        found.append((predicted.rows.to_pylist(), beside, factors))
-    (rows_, beside, factors), (rows_ray, beside_ray, factors_ray) = found
-    assert rows_ == rows_ray
-    assert [*beside.left_out] == ids[:2] == [*beside_ray.left_out]
-    for sample, logits in beside.left_out.items():
-        assert torch.equal(logits, beside_ray.left_out[sample])
-    assert beside.references is not None
-    assert beside_ray.references is not None
-    assert beside.references.digest == beside_ray.references.digest
-    assert factors.keys() == factors_ray.keys()
-    for name, values in factors.items():
-        assert torch.equal(values.nan_to_num(7), factors_ray[name].nan_to_num(7)), name
 
 
 @pytest.mark.slow
@@ -263,37 +239,12 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     assert all(of["fatal/depth"] == of["cost/steps"] + 1 for of in values)
 
 
-@pytest.mark.slow
-@pytest.mark.faults
-def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Path) -> None:
-    own_copy(trained, tmp_path)
-    alone = ("--engine", "ray", "--address", "local", "--slots", "1")
-    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1", *alone)
-    process = interruptible(
-        [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert any("unlearning" in line for line in process.stderr)
-    process.send_signal(signal.SIGTERM)
-    out, said = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert said.splitlines()[-1] == "indelible: stopped; the same command goes on where it stopped"
-    assert "SIGTERM" not in said
-    assert out == ""
-
-
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
         (("--engine", "ray", "--workers", 2), 2, "--workers has no effect with --engine ray"),
         (("--slots", 2), 2, "--slots has no effect without --engine ray"),
-        (("--address", "local"), 2, "--address has no effect without --engine ray"),
         (("--engine", "ray", "--address", "127.0.0.1:1"), 1, "'127.0.0.1:1' does not answer"),
-        (("--engine", "ray", "--address", "nonsense"), 1, "'nonsense' does not answer"),
-        (("--engine", "ray", "--slots", 0), 2, "--slots"),
     ],
 )
 def test_bad_options(
@@ -348,20 +299,16 @@ def test_a_base_model_arrives_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> Non
         assert getattr(found, name).stride() == getattr(base, name).stride()
     for name, p in found.network.named_parameters():
         assert p.data_ptr() == found.params[name].data_ptr(), "a parameter and its view"
-        assert p.requires_grad
-        assert p.stride() == base.params[name].stride()
+        assert (p.requires_grad, p.stride()) == (True, base.params[name].stride())
     assert torch.equal(found.model(base.test_inputs), base.model(base.test_inputs))
     with torch.no_grad():
         next(iter(found.params.values())).add_(1)  # its own copy
     assert base.weights_sha256 == before == arrived(base, monkeypatch).weights_sha256
-    assert base.once("it", lambda: [1]) is base.replica().once("it", lambda: [2])
-    assert found.once("it", lambda: [3]) == [3]
     tied = arrived(random_base(Tied()), monkeypatch).network
     assert tied.get_parameter("first.weight") is tied.get_parameter("second.weight")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64])
-@pytest.mark.parametrize("rows", [0, 1, 3])
+@pytest.mark.parametrize(("dtype", "rows"), [(torch.bfloat16, 3), (torch.bool, 0)])
 def test_tensors_of_every_kind_arrive(dtype: torch.dtype, rows: int) -> None:
     tensor = torch.arange(24).reshape(6, 4).to(dtype)[1 : 1 + rows, ::2]
     found = ray_engine._as_tensor(ray_engine._as_bytes(tensor))

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-import indelible as python
 from tests.tracker.conftest import Indelible, own_copy
 from tests.tracker.test_damage import one_line
-from tests.tracker.test_models import OWN, members
+from tests.tracker.test_models import members
 from tracker.base import references
 from tracker.base.parts import REFERENCES
 from tracker.base.references import Making
@@ -103,7 +102,7 @@ def outcomes(folder: Path) -> dict[int, dict[str, float]]:
     """What attempts came to by sample, clocks aside."""
     found = members(open_store(folder), "ga")
     return {
-        sample: {k: v for k, v in run.data.metrics.items() if "elapsed" not in k}
+        sample: {k: v for k, v in run.metrics.items() if "elapsed" not in k}
         for sample, run in found.items()
     }
 
@@ -123,7 +122,7 @@ def test_what_was_interrupted_goes_on_and_a_second_call_finds_all(
         answer = indelible(without, *REFER)
         assert {3} <= {*others} <= {3, 4, 5, 6, 7}
     assert "reference models get" in answer.err
-    assert answer.id == next(open_store(without).finished_runs(Kind.BASE_MODEL)).info.run_id
+    assert answer.id == next(open_store(without).finished_runs(Kind.BASE_MODEL)).run_id
     monkeypatch.setattr(Making, "model", lambda *_: pytest.fail("they are there"))
     for share in (SHARE, ()):
         assert indelible(without, *TRAIN, "--references", 8, *share).code == 0
@@ -146,33 +145,21 @@ def test_more_of_them_keep_those_that_were_there(
     base = next(store.finished_runs(Kind.BASE_MODEL))
     kept = torch.cat([part["test_accuracy"] for part, _ in REFERENCES.of(store, base)])
     assert len(kept) == 9
-    assert base.data.metrics[references.ACCURACY] == pytest.approx(kept.mean().item())
+    assert base.metrics[references.ACCURACY] == pytest.approx(kept.mean().item())
     (right, wrong) = (after.phi[after.correct == is_right] for is_right in (True, False))
     assert right.min() > -2.2  # of ten classes the likeliest has a probability of at least .1
     assert wrong.max() < 0  # one that is not the likeliest has less than a half
 
 
-def test_ones_that_would_be_made_otherwise_are_refused(
-    referred: Path, indelible: Indelible, monkeypatch: Patch
-) -> None:
+def test_bad_input(referred: Path, indelible: Indelible, monkeypatch: Patch) -> None:
     monkeypatch.setattr(Making, "model", lambda *_: pytest.fail("it is refused"))
-    answer = indelible(referred, *TRAIN, "--references", 9, "--reference-share", 0.75)
-    one_line(answer, "of another recipe or share", '"share": 0.5')
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+    for words, said in (
+        (("--references", 9, "--reference-share", 0.75), "of another recipe or share"),
         (("--references", 1), "--references"),
         (("--references", 4, "--reference-share", 0), "--reference-share"),
-        (("--references", 4, "--reference-share", 1.5), "--reference-share"),
         (SHARE, "--reference-share has no effect without --references"),
-    ],
-)
-def test_bad_input(
-    tmp_path: Path, indelible: Indelible, words: tuple[object, ...], said: str
-) -> None:
-    one_line(indelible(tmp_path / "s", *TRAIN, *words), said)
+    ):
+        one_line(indelible(referred, *TRAIN, *words), said)
 
 
 def test_an_imported_model_is_given_the_recipe_of_its_reference_models(
@@ -180,71 +167,54 @@ def test_an_imported_model_is_given_the_recipe_of_its_reference_models(
 ) -> None:
     store, (weights,) = tmp_path / "s", without_once.glob("artifacts/*/*/artifacts/weights-*")
     imported = ("train", "--arch", "mlp", "--from-weights", weights)
-    for recipe in (("--seed", 0), ("--epochs", 3), ("--lr", 0.1)):
-        said = f"{recipe[0]} has no effect with --from-weights, but for --references"
-        one_line(indelible(store, *imported, *recipe), said)
-    for given in ((), ("--lr", 0.002)):
-        one_line(indelible(store, *imported, "--references", 2, *given), "give --epochs")
+    said = "--lr has no effect with --from-weights, but for --references"
+    one_line(indelible(store, *imported, "--lr", 0.1), said)
+    one_line(indelible(store, *imported, "--references", 2, "--lr", 0.002), "give --epochs")
     made = made_by(monkeypatch)
-    model = indelible(store, *imported, "--references", 2, *SHARE, "--epochs", 3, *ONE)
+    model = indelible(store, *imported, "--references", 2, "--epochs", 1, "--lr", 1e-9, *ONE)
     assert (model.code, made) == (0, [0, 1])
     assert "reference models get" in model.err
+    assert "that is no reference" in model.err
     again = indelible(store, *imported, "--references", 3, *ONE)
     assert (again.id, made) == (model.id, [0, 1, 2])
     other = ("--references", 3, "--epochs", 2)
     one_line(indelible(store, *imported, *other), "of another recipe or share")
-    one_line(indelible(store, *imported, "--references", 3, "--lr", 0.1), "give --epochs")
     assert len(said_by(store)) == 3
-
-
-def test_references_of_a_recipe_that_learns_less_are_said_to_be_none(
-    without_once: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    (weights,) = without_once.glob("artifacts/*/*/artifacts/weights-*")
-    imported = ("train", "--arch", "mlp", "--from-weights", weights, "--references", 2)
-    answer = indelible(tmp_path / "s", *imported, "--epochs", 1, "--lr", 1e-9)
-    assert "that is no reference" in answer.err
-
-
-def test_networks_of_ones_own_from_python(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "referred_net.py").write_text(OWN)
-    store = python.open(tmp_path / "s")
-    arch = "module:referred_net:Tiny"
-    model = store.train(arch=arch, epochs=2, references=6, reference_share=0.5, workers=1)
-    said = said_by(tmp_path / "s")
-    assert len(said) == 6
-    samples = [int(word) for word in known_samples(tmp_path / "s", 2)[1::2]]
-    sweep = store.sweep(
-        algorithms=["ga"], sample_ids=samples, until="reference", preset="digits", model=model
-    )
-    ends = {
-        member.data.tags["status"] for member in members(open_store(tmp_path / "s"), "ga").values()
-    }
-    assert ends <= {*Status} - {Status.FLIPPED, Status.ALREADY_WRONG}
-    assert sweep
 
 
 # Sweeps until the reference
 
 
 def test_a_sweep_until_reference_ends_there_and_says_so(
-    referred: Path, indelible: Indelible
+    referred: Path, indelible: Indelible, monkeypatch: Patch
 ) -> None:
-    samples = known_samples(referred, 4)
-    answer = indelible(referred, "sweep", *GA, *samples, "--until", "reference")
+    flip = ("sweep", *GA, *known_samples(referred, 4))
+    sweep = (*flip, "--until", "reference", *ONE)
+    calls = 0
+
+    def unlearn(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return engine.unlearn(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chunks, "unlearn", unlearn)
+        assert indelible(referred, *sweep).code != 0
+    store = open_store(referred)
+    assert len(members(store, "ga")) < 4
+    answer = indelible(referred, *sweep)
     assert answer.code == 0
     assert "at reference" in answer.err
-    store = open_store(referred)
     (parent,) = store.finished_runs(Kind.SWEEP)
-    assert parent.data.params["until"] == "reference"
+    assert parent.params["until"] == "reference"
     found = members(store, "ga")
     assert len(found) == 4
     said = said_by(referred)
     for sample, member in found.items():
-        metrics, status = member.data.metrics, member.data.tags["status"]
-        assert member.data.params["until"] == "reference"
-        assert "--until reference" in member.data.tags["command"]
+        metrics, status = member.metrics, member.tags["status"]
+        assert "--until reference" in member.tags["command"]
         assert {*Z} <= metrics.keys()
         if status == Status.NOTHING_TO_FORGET:
             assert (metrics["cost/steps"], "gt" in metrics) == (0, False)
@@ -261,55 +231,24 @@ def test_a_sweep_until_reference_ends_there_and_says_so(
             place = inside.z(torch.tensor([phi]).double(), torch.tensor([row])).item()
             assert metrics["forgetting/z"] == pytest.approx(place, abs=0.05)
             assert metrics["forgetting/z"] <= place + 1e-3
-    statuses = [member.data.tags["status"] for member in found.values()]
+    statuses = [member.tags["status"] for member in found.values()]
     assert Status.AT_REFERENCE in statuses
-    summed = parent.data.metrics
+    summed = parent.metrics
     assert summed["ga/at_reference"] == statuses.count(Status.AT_REFERENCE)
-    assert summed["ga/forgotten_rate"] == pytest.approx(
-        sum(m.data.metrics["forgetting/forgotten"] for m in found.values()) / 4
-    )
-    z = [member.data.metrics["forgetting/z"] for member in found.values()]
-    assert summed["ga/mean_z"] == pytest.approx(sum(z) / 4)
-    again = indelible(referred, "sweep", *GA, *samples, "--until", "reference")
-    assert again.id == answer.id
-    flip = indelible(referred, "sweep", *GA, *samples)
-    assert flip.id != answer.id
-    assert len({*store.finished_runs(Kind.MEMBER)}) == 8
+    for mean, metric in (("forgotten_rate", "forgetting/forgotten"), ("mean_z", "forgetting/z")):
+        values = [member.metrics[metric] for member in found.values()]
+        assert summed[f"ga/{mean}"] == pytest.approx(sum(values) / 4)
+    assert indelible(referred, *sweep).id == answer.id
+    assert indelible(referred, *flip).id != answer.id
 
 
 def test_without_enough_reference_models_it_is_refused(without: Path, indelible: Indelible) -> None:
     sweep = ("sweep", "--algorithm", "ga", "--samples", 2, "--until", "reference")
     answer = indelible(without, *sweep)
     one_line(answer, "has no reference models", "as before with --references 32")
-    assert len(answer.err.splitlines()) == 1
-    called(without, *TRAIN, "--references", 2)
-    answer = indelible(without, *sweep)
-    one_line(answer, "fewer than two of the 2 reference models")
-    assert len(answer.err.splitlines()) == 1
+    called(without, *TRAIN, "--references", 2, *ONE)
+    one_line(indelible(without, *sweep), "fewer than two of the 2 reference models")
     assert [*open_store(without).finished_runs(Kind.SWEEP)] == []
-
-
-def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
-    referred: Path, tmp_path: Path, indelible: Indelible, monkeypatch: Patch
-) -> None:
-    other = own_copy(referred, tmp_path / "other")
-    sweep = ("sweep", *GA, *known_samples(referred, 4), "--until", "reference", "--workers", 1)
-    assert indelible(referred, *sweep).code == 0
-    calls = 0
-
-    def unlearn(*given: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return engine.unlearn(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(chunks, "unlearn", unlearn)
-        assert indelible(other, *sweep).code != 0
-    assert len(outcomes(other)) < 4
-    assert indelible(other, *sweep).code == 0
-    assert outcomes(other) == outcomes(referred)
 
 
 # Attempts that were there before
@@ -317,7 +256,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
 
 def test_z_is_added_to_attempts_that_are_there(without: Path, indelible: Indelible) -> None:
     sweep = ("sweep", *GA, "--samples", 3)
-    sweep_id = indelible(without, *sweep).id
+    assert indelible(without, *sweep).code == 0
     before = outcomes(without)
     assert not any({*Z} & metrics.keys() for metrics in before.values())
     called(without, *REFER)
@@ -325,9 +264,6 @@ def test_z_is_added_to_attempts_that_are_there(without: Path, indelible: Indelib
     (row,) = json.loads(answer.out)
     assert row["measured"] == 3
     after = outcomes(without)
-    run_again = indelible(without, *sweep)
-    assert run_again.id == sweep_id
-    assert outcomes(without) == after
     out, place = said_by(without).outside, rows()
     known = [sample for sample in after if out.models[place[sample]] > 1]
     assert known
@@ -335,7 +271,7 @@ def test_z_is_added_to_attempts_that_are_there(without: Path, indelible: Indelib
         assert before[sample].items() <= metrics.items()
         if sample in known and metrics.get("cost/steps"):
             assert {*Z} <= metrics.keys()
-    called(without, *TRAIN, "--references", 9)
+    called(without, *TRAIN, "--references", 9, *ONE)
     (row,) = json.loads(indelible(without, "measure", "--format", "json").out)
     assert row["measured"] == 3
     assert outcomes(without) != after
@@ -356,7 +292,7 @@ def test_reference_models_are_exported_and_merged(
     assert said_by(merged).digest == said_by(referred).digest
     assert outcomes(merged) == outcomes(exported)
     (parent,) = open_store(merged).finished_runs(Kind.SWEEP)
-    assert parent.data.params["until"] == "reference"
-    assert indelible(merged, *sweep).id == parent.info.run_id
+    assert parent.params["until"] == "reference"
+    assert indelible(merged, *sweep).id == parent.run_id
     assert indelible(merged, "load").code == 0
     assert indelible(merged, "check").code == 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -53,43 +50,9 @@ def test_members_are_those_of_the_requests_and_have_their_paths(swept: Path) -> 
     members = open_store(swept).finished_runs(Kind.MEMBER)
     found = {}
     for member in members:
-        tags = member.data.tags
+        tags = member.tags
         found[int(tags["sample_id"])] = tags["sample_path"]
     assert found == PATHS
-
-
-def test_relations_have_the_path(swept: Path, indelible: Indelible) -> None:
-    for relation in ("attempts", "samples"):
-        query = f"select sample_id, sample_path from {relation}"
-        rows = json.loads(indelible(swept, "sql", query, "--format", "json").out)
-        assert {row["sample_id"]: row["sample_path"] for row in rows} == PATHS
-
-
-def test_what_is_shown_names_files(
-    swept: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    found = indelible(swept, "rank", "--format", "csv").out
-    rows = csv.DictReader(io.StringIO(found))
-    assert {int(row["sample_id"]): row["sample_path"] for row in rows} == PATHS
-    table = indelible(swept, "rank", "--algorithm", "ga").out
-    assert max(map(len, table.splitlines())) <= 80
-    assert "dark-3.png" in table.replace("\n", "")
-    assert f"Sample 17 ({PATHS[17]}), label 0 (dark)" in indelible(swept, "sample", 17).out
-
-
-def test_samples_that_were_only_measured_have_their_paths(
-    swept: Path, indelible: Indelible, tmp_path: Path
-) -> None:
-    asked = tmp_path / "requests.txt"
-    asked.write_text("light-7.png\nlight-8.png", "utf-8")
-    measured = indelible(swept, "measure", "--model", "latest", "--requests", asked)
-    assert measured.code == 0, measured.err
-    assert indelible(swept, "load").code == 0
-    query = "select sample_id, sample_path from samples where sample_id > 17"
-    rows = json.loads(indelible(swept, "sql", query, "--format", "json").out)
-    found = {row["sample_id"]: row["sample_path"] for row in rows}
-    assert found == {45: PATHS[45], 46: "train/light/light-8.png"}
 
 
 def test_requests_that_name_nothing_begin_nothing(

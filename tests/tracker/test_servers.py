@@ -103,7 +103,7 @@ def test_mlflow_server(
             assert "registered as version 1 of forgets" in answer.err
         (run,) = open_store(folder, uri).finished_runs(Kind.UNLEARNING)
         restored = tmp_path / "restored.pt"
-        assert indelible(folder, *to, "restore", run.info.run_id, "--output", restored).code == 0
+        assert indelible(folder, *to, "restore", run.run_id, "--output", restored).code == 0
         assert restored.read_bytes() == (out / "unlearned.pt").read_bytes()
         assert indelible(folder, *to, "load").code == 0
         assert indelible(folder, *to, "check").code == 0

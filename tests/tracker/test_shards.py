@@ -83,15 +83,15 @@ def status(folder: Path) -> tuple[str, str | None, str, int]:
     """Of the sweep: its status, the shares that are here, its description and its attempts."""
     store = open_store(folder)
     (run,) = store.runs([e.experiment_id for e in store.experiments()], "tags.kind = 'sweep'")
-    tags, counts = run.data.tags, run.data.metrics
+    tags, counts = run.tags, run.metrics
     attempts = sum(counts.get(f"{name}/{end}", 0) for name in ("ga", "scrub") for end in Status)
-    return str(run.info.status), tags.get(SHARD), tags["mlflow.note.content"], int(attempts)
+    return str(run.status), tags.get(SHARD), tags["mlflow.note.content"], int(attempts)
 
 
-def members(folder: Path) -> dict[str, str]:
+def members(folder: Path) -> dict[str, int | None]:
     """Keys, and when each ended."""
     runs = open_store(folder).finished_runs(Kind.MEMBER)
-    return {run.data.tags["key"]: run.info.end_time for run in runs}
+    return {run.tags["key"]: run.ended_ms for run in runs}
 
 
 def test_shares_and_then_the_rest(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
@@ -115,7 +115,7 @@ def test_shares_and_then_the_rest(trained: Path, tmp_path: Path, indelible: Inde
     assert (again.id, "found" in again.err, members(tmp_path)) == (first.id, True, before)
     lost, store = min(before), open_store(tmp_path)
     (run,) = store.finished_runs(Kind.MEMBER, f"tags.key = '{lost}'")
-    store.discard([run.info.run_id])
+    store.discard([run.run_id])
     sweep("--shard", "2/3")  # does what it lacks, and no more
     after = members(tmp_path)
     assert {key for key in after if after[key] != before.get(key)} == {lost}
@@ -126,10 +126,3 @@ def test_shares_and_then_the_rest(trained: Path, tmp_path: Path, indelible: Inde
     assert (state, tag, attempts, len(members(tmp_path))) == ("FINISHED", None, 10, 10)
     assert note.startswith("### ")
     assert "found" in sweep("--shard", "3/3").err
-
-
-def test_an_empty_share_ends_at_once(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
-    own_copy(trained, tmp_path)
-    answer = indelible(tmp_path, *SWEEP, "--shard", "9/9")
-    assert (answer.code, "share 9/9: 0 of 10 attempts" in answer.err) == (0, True)
-    assert (members(tmp_path), status(tmp_path)[:2]) == ({}, ("FINISHED", "9/9"))

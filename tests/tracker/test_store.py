@@ -139,8 +139,8 @@ def test_a_child_run_has_every_factor_and_the_histories(
 def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> None:
     store = done.store
     run = store.run(done.sweep)
-    content = store.artifacts.read(run.info.artifact_uri, PLAN)
-    kept = read_plan(content, done.sweep, run.data.tags["key"])
+    content = store.artifacts.read(run.artifact_uri, PLAN)
+    kept = read_plan(content, done.sweep, run.tags["key"])
     assert set(kept.keys()) == {run.data.tags["key"] for run in children}
     assert content
     ga = json.loads(content)["algorithms"]["ga"]
@@ -164,7 +164,7 @@ def planned(store: Store, samples: int, names: tuple[str, ...] = ("ga", "salun")
 
 
 def keys(store: Store) -> list[str]:
-    return sorted(run.data.tags["key"] for run in store.finished_runs(Kind.MEMBER))
+    return sorted(run.tags["key"] for run in store.finished_runs(Kind.MEMBER))
 
 
 @pytest.mark.slow
@@ -188,14 +188,14 @@ def test_a_sweep_through_mlflow_goes_on_and_is_reused(
     assert 0 < len(keys(fresh)) < 8
     experiment = fresh.experiment_id("digits", "small-cnn")
     (stopped,) = fresh.runs([experiment], "tags.kind = 'sweep'")
-    assert stopped.info.status == "KILLED"
-    assert sweep.run(fresh, base, plan, Options(chunk=3)) == stopped.info.run_id
+    assert stopped.status == "KILLED"
+    assert sweep.run(fresh, base, plan, Options(chunk=3)) == stopped.run_id
     assert keys(fresh) == sorted(plan.keys())
-    done = fresh.run(stopped.info.run_id)
-    assert done.info.status == "FINISHED"
-    assert "RUNNING" not in {run.info.status for run in fresh.runs([experiment])}
-    assert sweep.run(fresh, base, plan, Options()) == stopped.info.run_id
-    assert fresh.run(stopped.info.run_id).to_dictionary() == done.to_dictionary()
+    done = fresh.run(stopped.run_id)
+    assert done.status == "FINISHED"
+    assert "RUNNING" not in {run.status for run in fresh.runs([experiment])}
+    assert sweep.run(fresh, base, plan, Options()) == stopped.run_id
+    assert fresh.run(stopped.run_id) == done
     _, large = planned(fresh, 5)
     sweep.run(fresh, base, large, Options())
     assert keys(fresh) == sorted(large.keys())

@@ -49,20 +49,20 @@ def test_from_training_to_the_report(
     assert indelible(store, "train", "--dataset", csv, *label, "--lr", 1e-2).id == model.id
     opened = open_store(store)
     base = opened.run(model.id)
-    assert base.data.params["arch"] == "mlp"
-    assert base.data.metrics["test_accuracy"] > 0.8
+    assert base.params["arch"] == "mlp"
+    assert base.metrics["test_accuracy"] > 0.8
     words = [word for name in names for word in ("--algorithm", name)]
     for command in (("predict", "--algorithm", "ga"), ("sweep", *words)):
         answer = indelible(store, *command, "--samples", 5)
         assert answer.code == 0, answer.err
     assert [len(members(opened, name)) for name in names] == [5] * len(names)
     (sample, run), *_ = members(opened, "ga").items()
-    note = run.data.tags["mlflow.note.content"]
+    note = run.tags["mlflow.note.content"]
     assert f"sepal length (cm) {load_iris().data[sample][0]:.6g}, " in note
     assert f"garden {('north', 'south')[sample % 2]}" in note
     assert "get-artifact" not in note
     for metric in ("boundary/linear_boundary_distance", "gradient/input_grad_norm"):
-        assert metric in run.data.metrics
+        assert metric in run.metrics
     about = indelible(store, "sample", sample)
     assert "its row: sepal length (cm) " in about.err
     assert not list(store.rglob("*.png"))

@@ -70,35 +70,12 @@ def test_nothing_is_lost_where_a_table_is_narrow(
     assert [part for part in said if "".join(part.split()) not in record] == []
 
 
-def test_a_pipe_has_whole_lines(done: Done, indelible: Indelible) -> None:
-    lines = indelible(done.folder, "factors").out.splitlines()[2:]
-    for line, column in zip(lines, factors.columns(factors.every()), strict=True):
-        assert line.startswith(column.name)
-        assert column.title in line
-        assert line.endswith(column.description)
-    assert f"{done.sweep[:8]}  " in indelible(done.folder, "sweeps").out
-
-
 def test_every_answer_names_its_sweep(done: Done, two: Path, indelible: Indelible) -> None:
     name = f"({done.sweep[:8]}): ga, neggrad, scrub, salun on 8 samples"
     for command in ("rank", "correlate", "agree", "compare"):
         assert name in indelible(done.folder, command).err.splitlines()[0]
     assert "the latest of 2" in indelible(two, "rank").err
     assert indelible(two, "rank", "--sweep", "other").err.startswith("sweep other (other): ")
-
-
-def test_sweeps_are_found_by_name_and_by_the_beginning_of_an_id(
-    done: Done, two: Path, indelible: Indelible
-) -> None:
-    expected = indelible(done.folder, "rank").out
-    (sweep,) = json.loads(indelible(done.folder, "sweeps", "--format", "json").out)
-    for reference in (sweep["name"], done.sweep, done.sweep[:6]):
-        assert indelible(done.folder, "rank", "--sweep", reference).out == expected
-        assert indelible(done.folder, "measure", "--sweep", reference).code == 0
-    ambiguous = indelible(two, "rank", "--sweep", "o")
-    assert (ambiguous.code, ambiguous.out) == (2, "")
-    assert "any of 2 sweeps, one (one), other (other)" in ambiguous.err
-    assert "did you mean 'other'?" in indelible(two, "rank", "--sweep", "othr").err
 
 
 def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible) -> None:
@@ -126,14 +103,6 @@ def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible)
     table = indelible(two, "compare", "one", "other")
     assert "30 and 20 samples" in table.out
     assert "sweeps share samples" in table.err
-
-
-def test_what_sweeps_differ_in_is_said(tmp_path: Path, indelible: Indelible) -> None:
-    other = [m | {"remaining": 50} for m in sweep_of(1, 20, ("ga", "ft"), sweep="other")]
-    rows = staging([*sweep_of(0, 30, sweep="one"), *other], PRE)
-    rebuild(tmp_path / "analysis.duckdb", rows)
-    said = indelible(tmp_path, "compare", "one", "other").err.splitlines()
-    assert said[-1] == "the sweeps differ in remaining"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tracker.sweep.choosing import draw_samples, draw_to_try, misclassified
 from tracker.sweep.trials import Trial, attempts
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
-from unlearning.base_model import BaseModel, logits
+from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.losses import log_odds
 from unlearning.testing import small_base, some_positions
@@ -85,17 +85,6 @@ def test_what_a_sample_comes_to_is_what_a_plain_loop_says(
         assert attempt.prob_lost == pytest.approx(probs[0] - probs[1], abs=1e-9)
 
 
-def test_what_leaves_the_finite_numbers_has_lost_all() -> None:
-    base, (ids, _) = small_base(), samples()
-    algorithm = GA.from_text({"optimizer": "sgd"})
-    object.__setattr__(algorithm, "lr", 1e300)  # larger than is accepted, to get there in a step
-    right = (logits(base.model, base.test_inputs).argmax(1) == base.test_labels).double().mean()
-    for attempt in attempts(base, ids, algorithm, 0, Stop()):
-        assert not attempt.flipped
-        assert attempt.points_lost == pytest.approx(100 * float(right), abs=1e-9)
-        assert 0 < attempt.prob_lost <= 1
-
-
 # The search
 
 Tried = Callable[[Algorithm, bool], Trial]
@@ -158,14 +147,6 @@ def test_what_was_stopped_is_tried_on_all_before_it_is_taken() -> None:
     assert len(whole) == 8  # each that seemed better than it
 
 
-def test_where_nothing_flips_what_was_given_is_all() -> None:
-    nothing = Trial(GA(), 20, 0.0, 0.0, 0.0, 1.0)
-    for changes, settings in (((), {}), (("ft.max_steps=3",), {"max_steps": 3})):
-        found = found_by(lambda a, _: replace(nothing, algorithm=a), "ft", 5, changes)
-        assert found.flips_nothing
-        assert found.settings() == settings
-
-
 def test_what_is_given_is_not_searched_but_kept() -> None:
     changes = ("scrub.lr=2e-3", "scrub.retain_batch=7")
     assert set(task("scrub", 4, changes).space) == {"optimizer", "alpha", "temperature"}
@@ -178,14 +159,6 @@ def test_what_is_given_is_not_searched_but_kept() -> None:
     found = found_by(note, "scrub", 4, changes)
     assert tried == {(2e-3, 7)}
     assert found.settings().items() >= {"lr": 2e-3, "retain_batch": 7}.items()
-
-
-def test_what_has_nothing_to_search_is_said() -> None:
-    said: list[str] = []
-    assert [each.name for each in search.tasks(["retrain", "ga"], (), 5, said.append)] == ["ga"]
-    assert said == ["retrain has nothing to search: it is left as it is"]
-    with pytest.raises(UserError, match="nothing to search"):
-        search.tasks(["ga"], ("ga.lr=1e-3", "ga.optimizer=sgd"))
 
 
 @pytest.mark.parametrize("name", [name for name in algorithms.names() if name != "retrain"])

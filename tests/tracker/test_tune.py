@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from mlflow.entities import Run
 
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.store.opening import open_store
-from tracker.store.records import Kind
+from tracker.store.records import Kind, Run
 from tracker.studies import tune
 from tracker.sweep.choosing import misclassified
 from unlearning import presets
@@ -62,43 +61,27 @@ def refuse_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_tuning_and_its_trials_are_runs(store: Path) -> None:
     (run,) = runs(store, Kind.TUNING)
     own = runs(store, Kind.TRIAL)
-    assert {trial.info.status for trial in (run, *own)} == {"FINISHED"}
-    assert {trial.data.tags["mlflow.parentRunId"] for trial in own} == {run.info.run_id}
-    assert len({trial.data.tags["key"] for trial in own}) == len(own) >= 10
+    assert {trial.status for trial in (run, *own)} == {"FINISHED"}
+    assert {trial.tags["mlflow.parentRunId"] for trial in own} == {run.run_id}
+    assert len({trial.tags["key"] for trial in own}) == len(own) >= 10
     kept = presets.load(str(store.parent / "mine.toml"))
     assert set(kept) == {"ga", "salun"}
     for name, settings in kept.items():
-        of_it = [trial for trial in own if trial.data.params["algorithm"] == name]
-        best = min((t for t in of_it if t.data.params["samples"] == "6"), key=rank)
+        of_it = [trial for trial in own if trial.params["algorithm"] == name]
+        best = min((t for t in of_it if t.params["samples"] == "6"), key=rank)
         for metric in ("flip_rate", "points_lost", "prob_lost"):
-            assert run.data.metrics[f"{name}/{metric}"] == best.data.metrics[metric]
-        logged = best.data.params
+            assert run.metrics[f"{name}/{metric}"] == best.metrics[metric]
+        logged = best.params
         assert {n: logged[n] for n in settings} == {n: str(v) for n, v in settings.items()}
     for trial in own:
-        assert set(trial.data.metrics) == {"flip_rate", "points_lost", "prob_lost", "seconds"}
-        samples = int(trial.data.params["samples"])
-        assert samples == 6 or (samples == 5 and trial.data.metrics["flip_rate"] < 0.5)
+        assert set(trial.metrics) == {"flip_rate", "points_lost", "prob_lost", "seconds"}
+        samples = int(trial.params["samples"])
+        assert samples == 6 or (samples == 5 and trial.metrics["flip_rate"] < 0.5)
 
 
 def rank(trial: Run) -> tuple[float, ...]:
-    flips, lost, prob = (trial.data.metrics[n] for n in ("flip_rate", "points_lost", "prob_lost"))
+    flips, lost, prob = (trial.metrics[n] for n in ("flip_rate", "points_lost", "prob_lost"))
     return (0, 0, lost, prob) if flips >= 0.95 else (1, -flips, lost, prob)
-
-
-def test_nobody_takes_them_for_something_else(
-    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert rows(indelible(store, "sweeps", "--format", "json")) == []
-    assert indelible(store, "load").code == 0
-    query = "select count(*) as n from attempts"
-    assert rows(indelible(store, "sql", query, "--format=json")) == [{"n": 0}]
-    assert indelible(store, "check").code == 0
-    merged = indelible(store.parent / "merged", "merge", store)
-    assert "tuning tuning-ga-salun (" in merged.err
-    refuse_work(monkeypatch)  # the merged store has all trials
-    again = store.parent / "again.toml"
-    assert indelible(store.parent / "merged", *BOTH, "--output", again).code == 0
-    assert again.read_bytes() == (store.parent / "mine.toml").read_bytes()
 
 
 def test_called_again_it_finds_all_and_writes_the_same_file(
@@ -115,7 +98,7 @@ def test_called_again_it_finds_all_and_writes_the_same_file(
     more = ("tune", "--algorithm", "ga", "--samples", 6, "--trials", 7)
     assert indelible(store, *more, "--output", store.parent / "more.toml").code == 0
     new = runs(store, Kind.TRIAL)[: len(runs(store, Kind.TRIAL)) - before]
-    assert {run.data.params["algorithm"] for run in new} == {"ga"}
+    assert {run.params["algorithm"] for run in new} == {"ga"}
     assert 1 <= len(new) <= 3  # two more, and one of them perhaps on all samples
     assert len(runs(store, Kind.TUNING)) == 2
 
@@ -129,10 +112,10 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     assert said.startswith("preset mine.toml: asked for, with SHA-256 ")
     assert said.endswith("; it says nothing of neggrad: defaults")
     (sweep,) = runs(store, Kind.SWEEP)
-    assert said == "preset {preset}: {preset_reason}".format(**sweep.data.params)
+    assert said == "preset {preset}: {preset_reason}".format(**sweep.params)
     settings = presets.load(str(path))["ga"].items()
-    (member, _) = sorted(runs(store, Kind.MEMBER), key=lambda run: run.info.run_name)
-    assert {n: str(v) for n, v in settings}.items() <= member.data.params.items()
+    (member, _) = sorted(runs(store, Kind.MEMBER), key=lambda run: run.name)
+    assert {n: str(v) for n, v in settings}.items() <= member.params.items()
 
 
 @pytest.mark.slow
@@ -157,18 +140,18 @@ def test_a_killed_tuning_goes_on(
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.splitlines()[-1].endswith("the same command goes on where it stopped")
     assert not path.exists()
-    assert [run.info.status for run in runs(folder, Kind.TUNING)] == ["KILLED"]
+    assert [run.status for run in runs(folder, Kind.TUNING)] == ["KILLED"]
     monkeypatch.undo()
     assert indelible(folder, *BOTH, "--output", path).code == 0
-    assert [run.info.status for run in runs(folder, Kind.TUNING)] == ["FINISHED"]
-    keys = [sorted(r.data.tags["key"] for r in runs(s, Kind.TRIAL)) for s in (store, folder)]
+    assert [run.status for run in runs(folder, Kind.TUNING)] == ["FINISHED"]
+    keys = [sorted(r.tags["key"] for r in runs(s, Kind.TRIAL)) for s in (store, folder)]
     assert keys[0] == keys[1]
     assert presets.load(str(path)) == presets.load(str(store.parent / "mine.toml"))
 
 
 def samples_of(store: Path, tuning: Run) -> list[int]:
     """The samples of a tuning, in the order of being tried."""
-    (path,) = (store / "artifacts").rglob(f"{tuning.info.run_id}/artifacts/samples.txt")
+    (path,) = (store / "artifacts").rglob(f"{tuning.run_id}/artifacts/samples.txt")
     return [int(word) for word in path.read_text().split()]
 
 
@@ -183,28 +166,6 @@ def test_samples_are_right_and_not_those_that_are_left_out(
     out = ("--leave-out-samples", tmp_path / "out.txt", "--output", tmp_path / "o.toml")
     assert indelible(store, *words, *out).code == 0
     assert samples_of(store, runs(store, Kind.TUNING)[0]) == tried[4:6]
-
-
-def test_nothing_flips_and_it_is_said(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
-    folder, path = own_copy(trained, tmp_path / "s"), tmp_path / "none.toml"
-    fixed = ("--set", "ga.max_steps=1", "--set", "ga.lr=1e-9", "--trials", 3, "--samples", 2)
-    answer = indelible(folder, "tune", "--algorithm", "ga", *fixed, "--output", path)
-    assert answer.code == 0, answer.err
-    assert "ga: nothing that was tried flips a sample: it is left as it is" in answer.err
-    assert presets.load(str(path)) == {"ga": {"max_steps": 1, "lr": 1e-9}}
-    assert "none flips a sample" in path.read_text()
-
-
-def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
-    store: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    (weights,) = (store / "artifacts").rglob("weights-*.safetensors")
-    other, path = tmp_path / "imported", tmp_path / "w.toml"
-    assert indelible(other, "train", "--from-weights", weights).code == 0
-    words = ("tune", "--algorithm", "retrain", "--algorithm", "ga", "--samples", 2, "--trials", 2)
-    answer = indelible(other, *words, "--output", path)
-    assert answer.code == 0, answer.err
-    assert "retrain has nothing to search" in answer.err
 
 
 def test_mistakes_are_one_line(tuned_store: Path, tmp_path: Path, indelible: Indelible) -> None:

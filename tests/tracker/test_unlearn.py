@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from mlflow.entities import Run
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,13 +18,10 @@ from tests.tracker import dying
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.store.opening import open_store
-from tracker.store.records import NOTE, PARENT, Kind
-from tracker.store.write import Store
-from tracker.studies import handover
+from tracker.store.records import NOTE, PARENT, Kind, Run
 from tracker.studies import unlearn as unlearning
 from unlearning import datasets, models
-from unlearning.algorithm import Members
-from unlearning.algorithms.retrain import Retrain, left_out_models
+from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
@@ -34,7 +30,6 @@ from unlearning.several import unlearn_next
 CPU = torch.device("cpu")
 MonkeyPatch = pytest.MonkeyPatch
 JSON = ("--format", "json")
-TOGETHER = ("--order", "together")
 
 
 @dataclasses.dataclass
@@ -66,9 +61,9 @@ class Case:
 
     def steps(self, parent: Run) -> list[Run]:
         """Its steps, in order."""
-        own = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+        own = f"tags.`{PARENT}` = '{parent.run_id}'"
         found = open_store(self.store).finished_runs(Kind.STEP, own)
-        return sorted(found, key=lambda run: run.data.tags["key"])
+        return sorted(found, key=lambda run: run.tags["key"])
 
     def call(self, *words: object) -> Answer:
         return self.indelible(self.store, *words)
@@ -97,12 +92,6 @@ def words(ids: list[int], out: Path, *more: object, algorithm: str = "ga") -> tu
     return ("unlearn", "--algorithm", algorithm, *samples, "--output", out, *how, *more)
 
 
-def rows_of(answer: Answer) -> list[dict[str, Any]]:
-    assert answer.code == 0, answer.err
-    rows: list[dict[str, Any]] = json.loads(answer.out)
-    return rows
-
-
 def unlearned(folder: Path) -> BaseModel:
     """The model that was handed over."""
     state = load_file(folder / "unlearned.safetensors")
@@ -114,6 +103,29 @@ def unlearned(folder: Path) -> BaseModel:
 
 def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def evidence(of: BaseModel, ids: list[int]) -> dict[str, float]:
+    """What is said of requests beside a model, by its definition."""
+    at = of.dataset.train.positions(ids).tolist()
+    train = log_prob(of.train_logits, of.train_labels)
+    test = log_prob(of.test_logits, of.test_labels)
+    rest = [k for k in range(len(of.train_labels)) if k not in at]
+    right = sum(int(of.train_logits[k].argmax()) == int(of.train_labels[k]) for k in rest)
+    unseen, losses = [], []
+    for position in at:
+        label = int(of.train_labels[position])
+        members = [float(train[k].exp()) for k in rest if int(of.train_labels[k]) == label]
+        of_class = test[of.test_labels == label]
+        prob = float(train[position].exp())
+        unseen.append(mia_forgotten(members, of_class.exp().tolist(), prob))
+        losses.append(-float(of_class.mean()))
+    return {
+        "remaining_accuracy": right / len(rest),
+        "requests_loss": -float(train[at].mean()),
+        "called_unseen": sum(unseen) / len(unseen),
+        "classes_loss": sum(losses) / len(losses),
+    }
 
 
 def test_one_model_has_forgotten_all(case: Case) -> None:
@@ -134,7 +146,7 @@ def test_one_model_has_forgotten_all(case: Case) -> None:
     prob = log_prob(model.train_logits[at], labels).exp()
     assert [row["forget_prob"] for row in rows] == pytest.approx(prob.tolist(), rel=1e-6)
     (run,) = case.parents()
-    said, steps = run.data.metrics, case.steps(run)
+    said, steps = run.metrics, case.steps(run)
     accuracy, before = (
         (m.test_logits.argmax(1) == m.test_labels).double().mean().item()
         for m in (model, case.base)
@@ -142,13 +154,17 @@ def test_one_model_has_forgotten_all(case: Case) -> None:
     assert said["after/test_accuracy"] == pytest.approx(accuracy, abs=1e-12)
     assert said["points_lost"] == pytest.approx(100 * (before - accuracy), abs=1e-9)
     assert sum(row["points_lost"] for row in rows) == pytest.approx(said["points_lost"], abs=1e-9)
-    assert sum(step.data.metrics["steps"] for step in steps) == sum(row["steps"] for row in rows)
-    assert steps[-1].data.metrics["points_lost"] == pytest.approx(said["points_lost"], abs=1e-9)
-    assert not any("checkpoint" in step.data.tags for step in steps)
+    assert sum(step.metrics["steps"] for step in steps) == sum(row["steps"] for row in rows)
+    assert steps[-1].metrics["points_lost"] == pytest.approx(said["points_lost"], abs=1e-9)
+    assert not any("checkpoint" in step.tags for step in steps)
+    for when, of in (("before", case.base), ("after", model)):
+        expected = evidence(of, asked)
+        found = {name: said[f"{when}/{name}"] for name in expected}
+        assert found == pytest.approx(expected, rel=1e-6)
     first = files_in(out)
     names = {"requests.csv", "record.json", "record.html"}
     assert first.keys() == {"unlearned.safetensors", "unlearned.pt", *names}
-    assert run.info.run_id in first["record.html"].decode()
+    assert run.run_id in first["record.html"].decode()
     record = json.loads(first["record.json"])
     assert record["is_done"] is is_done
     assert record["model"]["weights_sha256"] == weights_sha256(pickled)
@@ -159,50 +175,7 @@ def test_one_model_has_forgotten_all(case: Case) -> None:
     assert files_in(case.folder / "other") == files_in(out) == first
     taken = case.unlearn(case.ids)
     assert (taken.code, "of something else: give another --output" in taken.err) == (2, True)
-
-
-def test_numbers_of_the_evidence_follow_from_their_definition(case: Case) -> None:
-    assert case.unlearn(case.ids).code == 0
-    said = case.parents()[0].data.metrics
-    for when, of in (("before", case.base), ("after", unlearned(case.out))):
-        at = of.dataset.train.positions(case.ids).tolist()
-        train = log_prob(of.train_logits, of.train_labels)
-        test = log_prob(of.test_logits, of.test_labels)
-        rest = [k for k in range(len(of.train_labels)) if k not in at]
-        right = sum(int(of.train_logits[k].argmax()) == int(of.train_labels[k]) for k in rest)
-        unseen, losses = [], []
-        for position in at:
-            label = int(of.train_labels[position])
-            members = [float(train[k].exp()) for k in rest if int(of.train_labels[k]) == label]
-            of_class = test[of.test_labels == label]
-            prob = float(train[position].exp())
-            unseen.append(mia_forgotten(members, of_class.exp().tolist(), prob))
-            losses.append(-float(of_class.mean()))
-        expected = {
-            "remaining_accuracy": right / len(rest),
-            "requests_loss": -float(train[at].mean()),
-            "called_unseen": sum(unseen) / len(unseen),
-            "classes_loss": sum(losses) / len(losses),
-        }
-        found = {name: said[f"{when}/{name}"] for name in expected}
-        assert found == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_folder_of_something_else_is_left_alone(case: Case, monkeypatch: MonkeyPatch) -> None:
-    weights, find = case.out / handover.WEIGHTS, unlearning.find
-
-    def taken(*given: Any) -> Any:
-        weights.write_bytes(handover.as_safetensors({}, "another"))
-        return find(*given)
-
-    monkeypatch.setattr("tracker.api.studies.find", taken)  # meanwhile, by another unlearning
-    assert "of something else: give another --output" in case.unlearn(case.ids[:1]).err
-    assert [*weights.parent.iterdir()] == [weights]
-    monkeypatch.undo()
-    (case.folder / "mine").mkdir()
-    (case.folder / "mine" / "record.json").write_text("mine")
-    assert case.unlearn(case.ids[:1], out="mine").code == 2
-    assert files_in(case.folder / "mine") == {"record.json": b"mine"}
+    assert files_in(out) == first
 
 
 @pytest.mark.slow
@@ -215,26 +188,16 @@ def test_other_commands_are_content_with_the_store(case: Case) -> None:
     state = load_file(case.out / "unlearned.safetensors")
     own = weights_sha256(state)
     assert {tensor.dtype for tensor in state.values()} == {torch.float64}
-    assert own == run.data.tags["weights_sha256"]
-    (version,) = open_store(case.store).client.search_model_versions("name = 'forgets'")
-    assert version.run_id == run.info.run_id
-    bad = case.unlearn(case.ids[:2], "--register", "a/b")
-    assert (bad.code, "takes a name without / and :" in bad.err) == (2, True)
-
-    assert case.call("load").code == 0
-    check = case.call("check")
-    assert check.code == 0, check.out + check.err
+    assert own == run.tags["weights_sha256"]
+    for command in (("load",), ("check",), ("prune", "--yes")):
+        assert case.call(*command).code == 0, command
     assert json.loads(case.call("sweeps", *JSON).out) == []
-    assert case.call("prune", "--yes").code == 0
-    for reference in (run.info.run_id, run.info.run_name):
-        path = case.folder / f"{reference}.safetensors"
-        assert case.call("restore", reference, "--output", path).code == 0
-        assert weights_sha256(load_file(path)) == own
-    weights = next((case.store / "artifacts").glob(f"*/{run.info.run_id}/artifacts/checkpoint-*"))
+    path = case.folder / "restored.safetensors"
+    assert case.call("restore", run.run_id, "--output", path).code == 0
+    assert weights_sha256(load_file(path)) == own
+    weights = next((case.store / "artifacts").glob(f"*/{run.run_id}/artifacts/checkpoint-*"))
     weights.write_bytes(b"lost")
     assert "unlearning" in case.call("check").out
-    lost = case.unlearn(case.ids[:2], "--precision", "float64")
-    assert (lost.code, "delete run" in lost.err.splitlines()[-1]) == (2, True)
 
 
 @pytest.mark.slow
@@ -246,9 +209,9 @@ def test_retraining_needs_no_reference_models(case: Case) -> None:
     assert answer.code == 0, answer.err
     assert "the model was trained without any of the 5 requests" in answer.err
     (run,) = case.parents()
-    said, model = run.data.metrics, unlearned(case.out)
+    said, model = run.metrics, unlearned(case.out)
     assert (said["rounds"], said["never_seen"]) == (1, 5)
-    assert "and 5 were never seen" in run.data.tags[NOTE]
+    assert "and 5 were never seen" in run.tags[NOTE]
     positions = model.dataset.train.positions(asked)
     alone = left_out_models(case.base, positions[None])
     own = {name: part[0] for name, part in alone.items()}
@@ -256,82 +219,40 @@ def test_retraining_needs_no_reference_models(case: Case) -> None:
         torch.testing.assert_close(tensor, own[name])
 
 
-def test_training_that_fails_leaves_the_base_model_which_saw_them_all(
-    case: Case, monkeypatch: MonkeyPatch
-) -> None:
-    def fails(self: Retrain, members: Members, step: int) -> dict[str, Tensor]:
-        return {n: torch.full_like(p, torch.nan)[None] for n, p in members.base.params.items()}
-
-    monkeypatch.setattr(Retrain, "propose", fails)
-    asked, how = [*case.ids[:2], case.wrong[0]], (*TOGETHER, *JSON)
-    answer = case.unlearn(asked, *how, algorithm="retrain")
-    rows = json.loads(answer.out)
-    assert [row["ended"] for row in rows] == ["remembered"] * 2 + ["already_wrong"]
-    assert answer.code == 1
-    assert "0 of 3 requests are forgotten" in answer.err
-    said = f"indelible: 2 requests not forgotten: {case.ids[0]}, {case.ids[1]}"
-    assert answer.err.splitlines()[-1].startswith(said)
-
-
-def stopping(monkeypatch: MonkeyPatch, after: int) -> None:
-    """Have the user press Ctrl-C after so many steps."""
+def test_it_goes_on_where_it_stopped(case: Case, monkeypatch: MonkeyPatch) -> None:
     calls = 0
 
     def stops(*given: Any, target: Tensor | None) -> Any:
         nonlocal calls
         calls += 1
-        if calls > after:
+        if calls > 2:
             raise KeyboardInterrupt
         return cast("Any", unlearn_next)(*given, target=target)
 
-    monkeypatch.setattr(unlearning, "unlearn_next", stops)
-
-
-def test_it_goes_on_where_it_stopped(case: Case, monkeypatch: MonkeyPatch) -> None:
     whole = own_copy(case.store, case.folder / "whole")
     expected = case.indelible(whole, *words(case.ids, case.folder / "whole-out", "--format", "csv"))
-    stopping(monkeypatch, 2)
+    monkeypatch.setattr(unlearning, "unlearn_next", stops)
     answer = case.unlearn(case.ids)
     assert answer.code == 1
     assert "the same command goes on where it stopped" in answer.err
     assert (case.parents(), files_in(case.out)) == ([], {})
     next((case.store / "artifacts").rglob("requests.json")).unlink()  # as if not written yet
     (begun,) = case.parents("KILLED")
-    assert ["checkpoint" in step.data.tags for step in case.steps(begun)] == [False, True]
+    assert ["checkpoint" in step.tags for step in case.steps(begun)] == [False, True]
     monkeypatch.undo()
+    (last,) = (case.store / "artifacts").rglob("checkpoint-*")
+    last.rename(last.with_name("away"))
+    lost = case.unlearn(case.ids)
+    assert (lost.code, "delete run" in lost.err.splitlines()[-1]) == (2, True)
+    last.with_name("away").rename(last)
     answer = case.unlearn(case.ids, "--format", "csv")
     assert (answer.code, answer.out) == (0, expected.out)
     name = "unlearned.pt"
     assert files_in(case.out)[name] == files_in(case.folder / "whole-out")[name]
 
 
-def test_weights_that_are_lost_are_told_of_and_others_are_dropped(
-    case: Case, monkeypatch: MonkeyPatch
-) -> None:
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Store, "drop_checkpoint", dies)
-    assert case.unlearn(case.ids[:3]).code == 1
-    (begun,) = case.parents("KILLED")
-    assert ["checkpoint" in step.data.tags for step in case.steps(begun)] == [True, True]
-    monkeypatch.undo()
-    files = (case.store / "artifacts").rglob("checkpoint-*")
-    last = max(files, key=lambda file: file.stat().st_mtime)
-    last.rename(last.with_name("away"))
-    lost = case.unlearn(case.ids[:3])
-    assert (lost.code, "delete run" in lost.err.splitlines()[-1]) == (2, True)
-    last.with_name("away").rename(last)
-    assert case.unlearn(case.ids[:3]).code == 0
-    (kept,) = (case.store / "artifacts").rglob("checkpoint-*")
-    assert kept.parent.parent.name == begun.info.run_id
-
-
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    ("moment", "chance"),
-    [("commit", 1), ("transaction", 9), ("artifact", 3), ("disk", 11)],
-)
+@pytest.mark.parametrize(("moment", "chance"), [("transaction", 9), ("disk", 11)])
 def test_a_kill_changes_nothing(case: Case, moment: str, chance: int) -> None:
     whole = own_copy(case.store, case.folder / "whole")
     expected = case.indelible(whole, *words(case.ids, case.folder / "whole-out", "--format", "csv"))
@@ -359,24 +280,8 @@ def test_what_is_remembered_again_is_unlearned_again(case: Case, monkeypatch: Mo
     assert rows == [("remembered", 2), ("forgotten", 2)]
     assert answer.code == 1
     assert f"1 request not forgotten: {case.ids[0]}" in answer.err
-    steps = [run.data.params for run in case.steps(case.parents()[0])]
+    steps = [run.params for run in case.steps(case.parents()[0])]
     assert [(step["round"], step["place"]) for step in steps] == [*zip("1122", "1212", strict=True)]
-
-
-def test_what_was_wrong_and_is_right_now_is_told(case: Case) -> None:
-    """Steps of this kind go on learning from the remaining data."""
-    how = ("--set", "neggrad.alpha=1", "--set", "neggrad.lr=0.003", "--rounds", 1, *JSON)
-    answer = case.unlearn([case.ids[0], *case.wrong], *how, algorithm="neggrad")
-    assert answer.code == 1  # which is no forgetting
-    rows = {row["sample_id"]: row for row in json.loads(answer.out)}
-    model = unlearned(case.out)
-    at = model.dataset.train.positions(case.wrong)
-    right = (model.train_logits[at].argmax(1) == model.train_labels[at]).tolist()
-    learned = [str(sample) for sample, is_right in zip(case.wrong, right, strict=True) if is_right]
-    assert learned
-    assert [rows[sample]["is_wrong_now"] for sample in case.wrong] == [not each for each in right]
-    assert {rows[sample]["ended"] for sample in case.wrong} == {"already_wrong"}
-    assert f"of these the unlearned model gets right: {', '.join(learned[:10])}" in answer.err
 
 
 def test_what_is_forgotten_already_takes_no_step(case: Case) -> None:
@@ -391,18 +296,16 @@ def test_what_is_forgotten_already_takes_no_step(case: Case) -> None:
         assert row["is_wrong_now"]
     assert "points of test accuracy, more than 1 (--max-loss)" in answer.err
     (run,) = case.parents()
-    said = run.data.metrics
+    said = run.metrics
     assert (said["forgotten"], said["misclassified"]) == (4 - len(none), len(none))
 
 
 def test_a_mistake_is_one_line(case: Case) -> None:
     for given, said in (
-        (("ga",), "name what is to be forgotten"),
         (("ga", "--order", "given"), "name what is to be forgotten"),
         (("retrain", "--sample", "2", "--order", "given"), "give --order together"),
-        (("scrub_r", "--sample", "2", *TOGETHER), "scrub_r unlearns one sample at"),
+        (("scrub_r", "--sample", "2", "--order", "together"), "scrub_r unlearns one sample at"),
         (("ga", "--sample", "99999"), "is not a training sample"),
-        (("ga", "--sample", "2", "--rounds", "0"), "--rounds"),
     ):
         how = ("--until", "flip", "--output", case.out)
         answer = case.call("unlearn", "--algorithm", *given, *how)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from unlearning.checkpoints import decode, encode, read_tensors
+from unlearning.checkpoints import decode, encode
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
@@ -79,28 +79,13 @@ def test_refuses_another_base_model(delta: bytes) -> None:
         decode(state(2), delta)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        *("[]", "null", "{", "[" * 100_000),
-        *('{"format": "indelible-delta-1"}', '{"format": "indelible-delta-2"}'),
-        '{"format": "indelible-delta-1", "base_sha256": 5, "result_sha256": "a"}',
-        '{"format": "indelible-delta-1", "base_sha256": "a", "result_sha256": "b", "precision": 1}',
-    ],
-    ids=range(8),
-)
-def test_refuses_headers_of_another_kind(header: str) -> None:
-    content = save({"w": np.zeros(3, dtype=np.uint8)}, {"delta": header})
-    with pytest.raises(UserError, match="damaged, or no checkpoint of this tool"):
+@pytest.mark.parametrize("header", ["[]", "{", '{"format": "indelible-delta-1"}', None])
+def test_refuses_what_is_none_of_ours(header: str | None) -> None:
+    content = b""
+    if header is not None:
+        content = save({"w": np.zeros(3, dtype=np.uint8)}, {"delta": header})
+    with pytest.raises(UserError, match="damaged"):
         decode({"w": torch.zeros(3)}, content)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff" * 40])
-def test_refuses_files_that_are_none(content: bytes) -> None:
-    with pytest.raises(UserError, match="damaged"):
-        decode(state(0), content)
-    with pytest.raises(UserError, match="damaged"):
-        read_tensors(content, "it")
 
 
 def test_refuses_every_flipped_bit_it_was_tried_with(delta: bytes) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import shutil
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.fashion_mnist import unpack_fashion_mnist
 from unlearning import datasets
 from unlearning.dataset import Dataset
 from unlearning.datasets import Source, _torchvision
 from unlearning.errors import UserError
-from unlearning.requests import requested
 
 Bytes = NDArray[np.uint8]
 PICTURES = {"cifar10": "CIFAR10", "fashion-mnist": "FashionMNIST", "mnist": "MNIST", "svhn": "SVHN"}
@@ -129,50 +125,19 @@ def test_what_torchvision_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert f"of {TRAINED} samples {TRAINED - 1} are there" in refusal(name)
 
 
-def test_the_real_fashion_mnist(tmp_path: Path) -> None:
-    where = unpack_fashion_mnist(tmp_path)
-    found = datasets.load("fashion-mnist", Source(where))
-    assert (len(found.train), len(found.test)) == (54_000, 10_000)
-    left = 6000 - found.train.labels.bincount()
-    assert all(500 < count < 700 for count in left.tolist())  # a random tenth of each class
-    content = np.fromfile(where / "FashionMNIST/raw/t10k-images-idx3-ubyte", np.uint8, offset=16)
-    np.testing.assert_array_equal(found.test.images.flatten().numpy(), content)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are texts there")
-def test_names_that_are_no_utf8_can_be_written(tmp_path: Path) -> None:
-    train = write_folder(tmp_path / "pets") / "train"
-    image = min(train.rglob("*.png"))
-    odd = image.rename(image.parent / os.fsdecode(b"\xff\xfe.png"))
-    for part in ("train", "test"):
-        old = tmp_path / "pets" / part / image.parent.name
-        old.rename(old.parent / os.fsdecode(b"z\xe9"))
-    found = datasets.load(f"folder:{tmp_path / 'pets'}")
-    assert found.classes[-1] == r"z\udce9"
-    path = r"train/z\udce9/\udcff\udcfe.png"
-    for asked in (path, r"\udcff\udcfe.png", odd.name):
-        assert found.train.path_of(*requested(found, [asked], "r.txt")) == path
-
-
 def test_fewer_samples_are_among_the_more(digits: Dataset) -> None:
     larger = digits
-    for count in (60, 40, 20):
+    for count in (60, 20):
         found = datasets.load("digits", source := Source(train_samples=count, test_samples=count))
-        for few, more, every in zip(
-            (found.train, found.test),
-            (larger.train, larger.test),
-            (digits.train, digits.test),
-            strict=True,
-        ):
+        for few, more in ((found.train, larger.train), (found.test, larger.test)):
             ids = few.ids.tolist()
             assert len(ids) == count
             assert ids == sorted({*ids} & {*more.ids.tolist()})
-            assert torch.equal(few.images, every.images[every.positions(ids)])
-            assert torch.equal(few.labels, every.labels[every.positions(ids)])
+            assert torch.equal(few.images, more.images[more.positions(ids)])
+            assert torch.equal(few.labels, more.labels[more.positions(ids)])
         said = datasets.described("digits", source)
         assert datasets.load_described(said).fingerprint == found.fingerprint != larger.fingerprint
         larger = found
-    assert "test_samples" not in datasets.described("digits")
 
 
 def test_numbers_of_samples_are_held_to_what_there_is() -> None:
@@ -184,27 +149,20 @@ def test_numbers_of_samples_are_held_to_what_there_is() -> None:
             Source(**wrong)  # type: ignore[arg-type]
 
 
-def test_names_and_what_an_unknown_one_is_told() -> None:
-    assert {*PICTURES, "digits"} <= {*datasets.names()}
-    assert "unknown data set 'MNIST'" in refusal("MNIST")
-    assert "folder:PATH" in refusal("MNIST")
-
-
-@pytest.mark.parametrize("name", PICTURES)
 def test_missing_files_are_told_and_not_downloaded(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> None:
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("downloads"))
     where = tmp_path / "my data"
-    message = refusal(name, Source(where))
-    assert f"data set '{name}' cannot be read from {where}" in message
-    assert f"'indelible --data-dir '{where}' train --dataset {name} --download'" in message
+    message = refusal("mnist", Source(where))
+    assert f"data set 'mnist' cannot be read from {where}" in message
+    assert f"'indelible --data-dir '{where}' train --dataset mnist --download'" in message
     assert not where.exists()
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    message = refusal(name, Source(where, download=True))
+    message = refusal("mnist", Source(where, download=True))
     assert "Name or service not known" in message or "Error downloading" in message
 
 
@@ -247,10 +205,7 @@ def test_bits_and_16_bits_are_grey_and_one_in_colour_makes_all_coloured(pets: Pa
 
 def test_what_is_no_image_is_not_read(pets: Path) -> None:
     before, cat = datasets.load(f"folder:{pets}"), pets / "train" / "cat"
-    (cat / "up").symlink_to(cat.parents[1])
-    (cat / "5.png").symlink_to(cat / "6.png")
-    os.mkfifo(cat / "x.png")
-    for hidden in (cat.parent / ".checkpoints" / "0.png", cat / ".seen" / "0.png", cat / ".0.png"):
+    for hidden in (cat.parent / ".checkpoints" / "0.png", cat / ".0.png"):
         write_image(hidden, some(5, 4))
     (cat / "Thumbs.db").write_bytes(b"x")
     after = datasets.load(f"folder:{pets}")
@@ -284,9 +239,6 @@ def test_images_of_two_sizes_need_a_size(pets: Path) -> None:
     assert found.image_shape == (1, 4, 4)
     inner = found.test.images[3, 0, :, 1:-1].float()
     assert (inner - 127.5).abs().max() < 20  # antialiased: stripes become grey
-    moved = pets.rename(pets.parent / "other pets")
-    same = datasets.load(f"folder:{moved}", Source(image_size=4))
-    assert (same.name, same.fingerprint) == ("folder-other-pets", found.fingerprint)
 
 
 def test_folders_with_something_missing_are_refused(pets: Path) -> None:
@@ -317,15 +269,11 @@ def test_positions_of_ids(digits: Dataset) -> None:
         digits.train.positions([ids[0], ids[0]])
 
 
-@pytest.mark.parametrize("how", ["empty", "cut short", "float", "GIF"])
-def test_unreadable_images_are_named(how: str, pets: Path) -> None:
+def test_unreadable_images_are_named(pets: Path) -> None:
     file = pets / "train" / "dog" / "2.png"
-    if how == "float":
-        Image.fromarray(np.full((5, 4), 200, dtype=np.float32)).save(file, "TIFF")
-    elif how == "GIF":
-        Image.fromarray(some(5, 4)).save(file, "GIF")
-    else:
-        file.write_bytes(b"" if how == "empty" else file.read_bytes()[:-30])
+    file.write_bytes(file.read_bytes()[:-30])
+    assert f"image {file} cannot be read: " in refusal(f"folder:{pets}", Source())
+    Image.fromarray(np.full((5, 4), 200, dtype=np.float32)).save(file, "TIFF")
     assert f"image {file} cannot be read: " in refusal(f"folder:{pets}", Source())
 
 
@@ -374,9 +322,6 @@ def test_a_fifth_is_held_out_where_no_test_set_is_given(tmp_path: Path) -> None:
     for split in (found.train, found.test):
         np.testing.assert_array_equal(split.images[:, 0].numpy(), images[split.ids])
         np.testing.assert_array_equal(split.labels.numpy(), labels[split.ids])
-    (tmp_path / "pets.npz").rename(tmp_path / "other pets.npz")
-    same = datasets.load(f"npz:{tmp_path / 'other pets.npz'}")
-    assert (same.name, same.fingerprint) == ("npz-other-pets", found.fingerprint)
     other = datasets.load(saved(tmp_path, images=images[::-1], labels=labels))
     assert other.fingerprint != found.fingerprint
 
@@ -385,22 +330,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "it holds nothing: it takes the arrays images and labels"),
     "half": ({"images": GREY, "labels": LABELS, "test_images": GREY}, "may have test_images and"),
     "bits": ({"images": GREY % 2, "labels": LABELS}, "are uint8 from 0 to 1: it takes uint8 from"),
-    "text": ({"images": GREY.astype("U"), "labels": LABELS}, "can't convert np.ndarray of type"),
     "objects": ({"images": GREY, "labels": LABELS.astype(object)}, "Object arrays cannot be"),
     "fewer": ({"images": GREY, "labels": LABELS[:5]}, "there are 5 labels for 6 images"),
-    "one": ({"images": GREY, "labels": LABELS * 0}, "has too few classes: 1"),
-    "none": ({"images": GREY[:4], "labels": LABELS[:4]}, "has a part without samples"),
     "unknown": (
         {"images": GREY, "labels": LABELS, **TEST, "test_labels": np.array([7, 9, 3])},
         "the label 9 is in the test samples only",
-    ),
-    "sizes": (
-        {"images": COLOUR, "labels": LABELS, **TEST},
-        "training and test images have the shapes [(3, 5, 4), (1, 5, 4)]",
-    ),
-    "names": (
-        {"images": GREY, "labels": LABELS % 3, "classes": np.array(["a", "b"])},
-        "its labels go from ",
     ),
     "twice": (
         {"images": GREY, "labels": LABELS, "classes": np.array(["a", "a"])},
@@ -409,24 +343,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_data_set_is_refused(wrong: str, tmp_path: Path) -> None:
-    arrays, said = WRONG[wrong]
+@pytest.mark.parametrize(("arrays", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_no_data_set_is_refused(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
     name = saved(tmp_path, **arrays)
     assert f"data set '{name}' can" in refusal(name)
     assert said in refusal(name)
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    for name in ("npz:", f"npz:{tmp_path / 'x.npz'}", f"npz:{tmp_path}"):
-        assert f"data set '{name}' cannot be read: [Errno" in refusal(name)
-    name = saved(tmp_path, images=GREY, labels=LABELS)
-    whole, path = (tmp_path / "pets.npz").read_bytes(), tmp_path / "pets.npz"
-    for content in (b"", b"no zip", whole[:-40]):
-        path.write_bytes(content)
-        assert f"data set '{name}' cannot be read: " in refusal(name)
-
-
-def test_numbers_called_classes_are_no_names(tmp_path: Path) -> None:
-    arrays = {"images": some(12, 5, 4), "labels": np.repeat([3, 5], 6), "classes": np.array([3, 5])}
-    assert datasets.load(saved(tmp_path, **arrays)).classes == ("3", "5")
+    name, path = saved(tmp_path, images=GREY, labels=LABELS), tmp_path / "pets.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert f"data set '{name}' cannot be read: " in refusal(name)
+    path.unlink()
+    assert f"data set '{name}' cannot be read: [Errno" in refusal(name)

@@ -40,7 +40,7 @@ def found(base: BaseModel, name: str) -> tuple[Unlearned, dict[str, Tensor]]:
     return unlearned, values | (pre_values(model, families, POSITIONS) if name == "ga" else {})
 
 
-@pytest.mark.parametrize("name", [n for n in oracles.names() if n != "retrain"])
+@pytest.mark.parametrize("name", ["ga", "scrub", "influence"])
 def test_the_numbers_are_near(base: BaseModel, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wide, wanted = found(base, name)
     monkeypatch.setattr(losses, "NO_FLOAT64", ("cpu",))

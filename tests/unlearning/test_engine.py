@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from unlearning import algorithms, training
-from unlearning.algorithm import Direct, State, Stepwise, forget_loss
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split
-from unlearning.engine import unlearn
+from unlearning.engine import faster_execution, unlearn
 from unlearning.execution import Execution
 from unlearning.losses import log_odds
-from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 from unlearning.sampling import retain_positions
 
@@ -36,37 +32,8 @@ def test_a_wrong_label_is_never_the_true_one_and_takes_every_other(base: BaseMod
     assert set(target.tolist()) == set(range(1, 10))
 
 
-def test_already_wrong_samples_are_not_run(base: BaseModel) -> None:
-    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)
-    assert len(wrong)
-    positions = torch.cat([torch.tensor([0]), wrong[:1], torch.tensor([1])])
-    result = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), positions, SEED)
-    assert result.status[1] is Status.ALREADY_WRONG
-    assert Status.ALREADY_WRONG not in (result.status[0], result.status[2])
-    assert result.steps[1] == 0
-    assert all(torch.equal(result.params[key][1], base.params[key]) for key in base.params)
-    only = unlearn(base, algorithms.get("ga")(), wrong[:1], SEED)
-    assert only.status == [Status.ALREADY_WRONG]
-
-
-def test_a_non_finite_member_does_not_touch_its_neighbours(base: BaseModel) -> None:
-    class Exploding(algorithms.get("ga")):  # type: ignore[misc]
-        def losses(self, step: int) -> Any:
-            (ascend,) = super().losses(step)
-            return (
-                lambda model, forget, *rest: (
-                    ascend(model, forget, *rest)
-                    * torch.where(forget.label == base.train_labels[0], torch.nan, 1.0)
-                ),
-            )
-
-    other = int((base.train_labels != base.train_labels[0]).nonzero()[0])
-    result = unlearn(base, Exploding(lr=1e-3), torch.tensor([0, other]), SEED)
-    alone = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), torch.tensor([other]), SEED)
-    assert result.status == [Status.NON_FINITE, alone.status[0]]
-    assert result.steps.tolist() == [0, alone.steps[0]]
-    for key in base.params:
-        torch.testing.assert_close(result.params[key][1], alone.params[key][0])
+def test_the_faster_execution_is_measured(base: BaseModel) -> None:
+    assert faster_execution(base, algorithms.get("ga")(), torch.arange(3), SEED) in Execution
 
 
 def one_pixel(train: list[int], test: list[int]) -> BaseModel:
@@ -113,46 +80,18 @@ def test_flipped_rewound_and_out_of_steps_by_hand(execution: Execution) -> None:
     data = dataclasses.replace(base.dataset, test=others)
     same = unlearn(BaseModel(base.network, data, CPU), ascent, torch.arange(4), SEED, execution)
     assert (same.status, same.kept.tolist()) == (result.status, result.kept.tolist())
-    # Where the flip is just out of reach, the same member is one of those that ran out of steps.
-    for algorithm in (dataclasses.replace(ascent, max_steps=1), RewoundAscent(lr=1e-9)):
-        assert unlearn(base, algorithm, torch.tensor([1]), SEED, execution).status == ["max_steps"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Odd(Stepwise):
-    """Gradient ascent, until a method gives numbers of another shape."""
-
-    name: ClassVar[str] = "odd"
-    citation: ClassVar[str] = "nobody"
-    logged: ClassVar[tuple[str, ...]] = ("own",)
+class Spread(algorithms.get("ga")):  # type: ignore[misc]
+    """Gradient ascent whose loss is not one number."""
 
     def losses(self, step: int) -> Any:
-        return (lambda model, forget, *_: -forget_loss(model, forget),)
-
-    def report(self, state: State, steps: Tensor, kept: Tensor) -> Any:
-        return {"own": steps.double()}
+        return (lambda model, forget, *_: model(forget.image[None])[0],)
 
 
-ODD: dict[str, tuple[str, Any]] = {
-    "losses": ("losses", lambda *_: (lambda model, forget, *_: model(forget.image[None])[0],)),
-    "constraint": (
-        "constraint",
-        lambda _: lambda params, *_: {name: p.sum() for name, p in params.items()},
-    ),
-    "regret": ("regret", lambda *_: torch.ones(1)),
-    "report": ("report", lambda *_: {"own": torch.ones(3)}),
-}
-
-
-@pytest.mark.parametrize("execution", Execution)
-@pytest.mark.parametrize("wrong", ODD)
-def test_numbers_are_not_spread_over_members_in_silence(
-    base: BaseModel, wrong: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert unlearn(base, Odd(), torch.arange(2), SEED, execution).moved.all()
-    monkeypatch.setattr(Odd, *ODD[wrong])
-    with pytest.raises(ValueError, match="takes"):
-        unlearn(base, Odd(), torch.arange(2), SEED, execution)
+def test_numbers_are_not_spread_over_members_in_silence(base: BaseModel) -> None:
+    with pytest.raises(ValueError, match=r"a loss gives \(10,\), and takes \(\)"):
+        unlearn(base, Spread(), torch.arange(2), SEED)
 
 
 # Members that end on a target of log-odds
@@ -179,15 +118,6 @@ def test_the_ends_until_a_target_by_hand(execution: Execution) -> None:
         assert result.forget_prob[member, steps].item() == pytest.approx(prob)
         assert result.forget_loss[member, steps].item() == pytest.approx(-math.log(prob))
         assert result.forget_prob[member, steps + 1 :].isnan().all()
-
-
-def test_samples_that_are_wrong_already_are_unlearned_until_a_target(base: BaseModel) -> None:
-    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)[:2]
-    phi = log_odds(base.train_logits[wrong], base.train_labels[wrong])
-    ga = algorithms.get("ga").from_text({"lr": 1e-4})
-    result = unlearn(base, ga, wrong, SEED, target=phi - 0.5)
-    assert result.status == ["at_reference"] * 2
-    assert (result.steps > 0).all()
 
 
 @pytest.mark.parametrize("execution", Execution)
@@ -229,38 +159,6 @@ def test_retraining_is_always_at_the_reference(digits: Dataset) -> None:
     assert result.steps.tolist() == [1] * 3
     for name, weights in left_out_models(base, positions).items():
         torch.testing.assert_close((result.params | result.buffers)[name], weights)
-
-
-class Scaled(torch.nn.Module):
-    """Logits (b x, 0) with a buffer b = 1, in float64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 2, bias=False)
-        self.layer.weight.data = torch.tensor([[1.0], [0.0]])
-        self.register_buffer("b", torch.ones(()))
-        self.b: Tensor
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layer(self.b * images.flatten(1))
-        return logits
-
-
-@pytest.mark.parametrize("execution", Execution)
-def test_buffers_that_the_last_step_changes_are_on_the_line_too(execution: Execution) -> None:
-    class Turned(Direct):
-        name: ClassVar[str] = "turned"
-        citation: ClassVar[str] = "nobody"
-
-        def propose(self, members: Any, step: int) -> dict[str, Tensor]:
-            return {"b": -torch.ones(len(members.forget.label), dtype=torch.float64)}
-
-    base = BaseModel(Scaled().double(), one_pixel([100, 50], [0]).dataset, CPU)
-    target = torch.tensor([0.5, -0.25], dtype=torch.float64)
-    result = unlearn(base, Turned(), torch.arange(2), SEED, execution, target=target)
-    assert result.status == ["at_reference"] * 2
-    assert result.buffers["b"].tolist() == pytest.approx([0.5, -0.5], abs=2 / 2**12)
-    assert torch.equal(result.params["layer.weight"], base.params["layer.weight"].expand(2, 2, 1))
 
 
 # What a member draws: retain samples from all but its own sample, each equally often

@@ -19,8 +19,7 @@ from unlearning.execution import Execution
 from unlearning.losses import log_odds
 from unlearning.recipe import Recipe
 
-SEED, SAMPLES = 3, 20
-FEW = 8  # the first of them, where a member is slow: they end in as many ways
+SEED, SAMPLES = 3, 8
 CPU = torch.device("cpu")
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     name: oracles.find(name).SETTINGS for name in oracles.names()
@@ -41,9 +40,9 @@ def positions() -> Tensor:
     return torch.from_numpy(np.random.default_rng(1).permutation(1000)[:SAMPLES].copy())
 
 
-@pytest.mark.parametrize("name", algorithms.names())
-def test_an_algorithm_has_a_plain_loop(name: str) -> None:
-    assert name in oracles.names(), f"write the loop in tests/oracles/algorithms/{name}.py"
+def test_every_algorithm_has_a_plain_loop() -> None:
+    missing = {*algorithms.names()} - {*oracles.names()}
+    assert not missing, "write the loop in tests/oracles/algorithms/NAME.py"
 
 
 @pytest.mark.parametrize(("name", "setting"), CASES)
@@ -51,9 +50,6 @@ def test_stack_equals_plain_loop(
     exact: BaseModel, positions: Tensor, name: str, setting: dict[str, Any]
 ) -> None:
     algorithm = algorithms.get(name)(**setting)
-    assert exact.origin is not None
-    if exact.origin.arch == "small-cnn":
-        positions = positions[:FEW]
     result = unlearn(exact, algorithm, positions, SEED)
     for member, position in enumerate(positions.tolist()):
         expected = assert_equals_loop(result, member, exact, algorithm, position, SEED)
@@ -75,7 +71,7 @@ BELOW = torch.tensor([0.2, 1.0, -0.5, 3.0, 8.0, 1e300], dtype=torch.float64)
 
 UNTIL = [
     *((name, Execution.STACKED) for name in algorithms.names() if SETTINGS[name]),
-    *((name, Execution.SEQUENTIAL) for name in ("ga", "neggrad")),
+    ("ga", Execution.SEQUENTIAL),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Moments of reference models, and what follows from them, by hand and against the oracle."""
+"""Moments of reference models, and moderated variances: by hand and against the oracle."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import digamma, polygamma
 
 from tests.oracles import forgetting as oracle
+from unlearning.moderation import moderated
 from unlearning.references import Moments, References, moments
 
 ALL = torch.arange(4)
@@ -63,18 +65,6 @@ def test_of_many_models_z_is_offline_liras() -> None:
     assert of_many(mean, sd).limit(torch.tensor([0])).item() == pytest.approx(1.6448536)
 
 
-def test_an_error_of_z_is_what_further_sets_of_models_show() -> None:
-    """Of 10 models whose moments are known up to chance, z of one phi scatters by its error."""
-    random, phi, models = np.random.default_rng(1), 2.0, 10
-    out = torch.from_numpy(random.normal(size=(models, 20_000)))
-    sd, mean = torch.std_mean(out, dim=0)
-    z = (phi - mean) / sd
-    freedom = torch.full_like(mean, models - 1)
-    found = Moments(mean, sd, torch.full_like(mean, models), freedom)
-    error = found.z_error(torch.full_like(mean, phi), torch.arange(20_000))
-    assert error.mean().item() == pytest.approx(z.std().item(), rel=0.2)
-
-
 def test_ninety_of_a_hundred_further_models_are_within_the_limit() -> None:
     random, models, samples = np.random.default_rng(2), 6, 20_000
     spread = np.exp(random.normal(0, 0.5, samples))
@@ -108,22 +98,6 @@ def test_a_shift_raises_both_kinds_and_is_that_of_the_test_samples() -> None:
         torch.testing.assert_close(after.sd, before.sd)
 
 
-def test_a_shift_is_midway_between_the_middle_two() -> None:
-    said = random_references(4)
-    z = torch.tensor([0.0, 1.0, 3.0, 9.0, torch.nan])
-    test_phi = said.test_phi.mean(dim=0) + z * said.test_phi.std(dim=0)
-    assert said.seen_from(test_phi).shift == pytest.approx(2)
-
-
-def test_what_is_told_of_some_models() -> None:
-    said = random_references(5)
-    few = said.only(torch.tensor([0, 3, 4]))
-    assert (len(few), len(said)) == (3, 12)
-    assert few.digest != said.digest
-    assert few.phi.tolist() == said.phi[[0, 3, 4]].tolist()
-    assert few.included.tolist() == said.included[[0, 3, 4]].tolist()
-
-
 def test_of_one_model_of_a_kind_nothing_is_known() -> None:
     said = random_references(6)
     included = said.included.clone()
@@ -134,3 +108,49 @@ def test_of_one_model_of_a_kind_nothing_is_known() -> None:
     for part in (out.mean, out.sd, out.z(torch.zeros(4).double(), ALL)):
         assert part.isnan().tolist()[:2] == [True, True]
         assert part[2:].isfinite().all()
+
+
+def test_a_prior_of_two_degrees_of_freedom() -> None:
+    # With d = 2, e = log s^2 + Euler's constant, and trigamma(1) = pi^2 / 6: the variance of e is
+    # twice that, so trigamma(d0 / 2) is pi^2 / 6 as well, and s0^2 the geometric mean.
+    variances = 3 * np.exp(np.array([1, -1]) * math.pi / math.sqrt(6))
+    prior_dof, prior, shrunk = moderated(variances, 2)
+    assert prior_dof == pytest.approx(2, rel=1e-9)
+    assert prior == pytest.approx(3, rel=1e-9)
+    assert shrunk == pytest.approx((3 + variances) / 2, rel=1e-9)
+
+
+def test_variances_that_differ_by_chance_only_become_one() -> None:
+    prior_dof, prior, shrunk = moderated(np.array([2.0, 2.0, 2.1]), 7)
+    expected = (2 * 2 * 2.1) ** (1 / 3) * math.exp(math.log(3.5) - digamma(3.5))
+    assert prior_dof == math.inf
+    assert prior == pytest.approx(expected, rel=1e-12)
+    assert shrunk == pytest.approx([expected] * 3, rel=1e-12)
+
+
+def test_one_variance_stays_and_none_is_nothing() -> None:
+    prior_dof, prior, shrunk = moderated(np.array([2.0, np.nan]), np.array([3.0, 0.0]))
+    assert (prior_dof, prior, *shrunk) == (0, 2, 2, 2)
+    nothing = moderated(np.array([np.nan]), 0)
+    assert np.isnan([nothing[0], nothing[1], *nothing[2]]).all()
+
+
+@pytest.mark.parametrize("spread", [1e-9, 3000.0])
+def test_moments_of_any_size_have_a_solution(spread: float) -> None:
+    """The equation is solved from variances that hardly differ to those that could not more."""
+    half = math.sqrt((polygamma(1, 50) + spread) / 2)
+    prior_dof, *_ = moderated(np.exp(np.array([half, -half])), 100)
+    assert polygamma(1, prior_dof / 2) == pytest.approx(spread, rel=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2, 1.5])
+def test_random_variances_equal_the_oracle(spread: float) -> None:
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        dof = random.integers(0, 9, size=30).astype(np.float64)
+        true = np.exp(random.normal(0, spread, 30))
+        variances = np.where(dof > 0, true * random.chisquare(dof + 1e-9) / (dof + 1e-9), np.nan)
+        *found, shrunk = moderated(variances, dof)
+        *expected, wanted = oracle.moderated(variances.tolist(), dof.tolist())
+        assert found == pytest.approx(expected, rel=1e-6)
+        np.testing.assert_allclose(shrunk, wanted, rtol=1e-6)

@@ -65,21 +65,6 @@ def state_after(base: BaseModel, changed: Params) -> dict[str, Tensor]:
     return {**base.state, **changed}
 
 
-@pytest.mark.parametrize("name", sorted({*ABLE} - {"influence", "ssd"}))
-def test_a_set_of_one_is_a_member_of_the_engine(exact: BaseModel, right: Tensor, name: str) -> None:
-    """Influence and SSD look at the sample too where they look at the data, as for one alone."""
-    position, requests = int(right[3]), right[2:6]
-    algorithm = made(name)
-    one = unlearn_next(exact, exact.state, algorithm, position, requests, SEED)
-    if algorithm.is_exact:  # it is trained on what is there
-        requests = right[3:4]
-        one = unlearn_next(exact, exact.state, algorithm, position, requests, SEED)
-    same = unlearn_at_once(exact, exact.state, algorithm, right[3:4], requests, SEED)
-    assert (same.status, same.steps.tolist()) == (one.status, one.steps.tolist())
-    assert_same_weights(same.state_of(0), one.state_of(0))
-    torch.testing.assert_close(same.forget_prob, one.forget_prob, equal_nan=True)
-
-
 def tasks_of(
     base: BaseModel, algorithm: Algorithm, positions: Tensor, target: Tensor | None
 ) -> list[Task]:
@@ -162,7 +147,7 @@ def test_retraining_without_several_equals_a_plain_loop(exact: BaseModel, right:
     assert_same_weights(found.state_of(0), dict(expected.named_parameters()), tolerance=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in algorithms.names() if n != "retrain"])
+@pytest.mark.parametrize("name", ["scrub", "salun", "influence", "ssd"])
 def test_no_other_request_is_looked_at(exact: BaseModel, right: Tensor, name: str) -> None:
     """With noise in place of the other requests it comes to the same."""
     algorithm, requests = made(name, max_steps=3, retain_batch=150), right[:5]
@@ -245,19 +230,6 @@ def test_a_set_ends_near_its_targets_by_hand(above: float, steps: int) -> None:
     (weight,) = found.params.values()
     assert (found.status, int(found.steps)) == ([Status.AT_REFERENCE], steps)
     assert (weight[0, 0] - weight[0, 1]).item() == pytest.approx(d[steps], rel=1e-12)
-
-
-def test_the_next_one_ends_on_its_target(exact: BaseModel, right: Tensor) -> None:
-    """As in the engine: the target is its sample's alone, and the last step is shortened."""
-    requests = right[:2]
-    label = exact.train_labels[requests[:1]]
-    target = log_odds(exact.train_logits[requests[:1]], label) - 0.5
-    found = unlearn_next(
-        exact, exact.state, made("matching"), int(requests[0]), requests, SEED, target=target
-    )
-    p = found.forget_prob[0, int(found.steps)]
-    assert found.status == [Status.AT_REFERENCE]
-    assert torch.logit(p).item() == pytest.approx(target.item(), abs=0.01)
 
 
 def test_what_cannot_be_done_is_said(exact: BaseModel, right: Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import decimal
 import statistics
 from collections.abc import Mapping
 from datetime import date
@@ -17,7 +16,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from unlearning import datasets, models
+from unlearning import datasets
 from unlearning.datasets import Source
 from unlearning.errors import UserError
 
@@ -87,12 +86,8 @@ def test_a_row_is_what_the_file_says(tmp_path: Path) -> None:
     found = datasets.load(parquet(tmp_path), SOURCE)
     assert found.row_of(3) == "height 4, count 4, flag True, colour grün, always 0.1"
     assert found.row_of(7) == "height 3, count 8, flag True, colour blue, always 0.1"
-    odd = ROWS | {"colour": [f"{'x ' * 99}\n{n}" for n in range(8)]}
-    odd |= {f"more {n}": list(range(8)) for n in range(30)}
-    row = str(datasets.load(parquet(tmp_path, odd), SOURCE).row_of(0))
-    assert row.endswith(", and 11 more")
-    assert ", more 0 0, more 1 0, " in row
-    assert f"colour {'x ' * 18}x..., " in row
+    wide = ROWS | {f"more {n}": list(range(8)) for n in range(30)}
+    assert str(datasets.load(parquet(tmp_path, wide), SOURCE).row_of(0)).endswith(", and 11 more")
     assert datasets.load("digits").row_of(0) is None
 
 
@@ -122,30 +117,11 @@ def test_it_is_described_and_loaded_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert torch.equal(first.train.images, every.images[rows])  # by the mean of all of them
 
 
-def test_networks_for_images_refuse_rows(tmp_path: Path) -> None:
-    rows = datasets.load(parquet(tmp_path), SOURCE)
-    with pytest.raises(UserError, match="--arch mlp takes rows of a table"):
-        models.build("small-cnn", rows)
-    models.build("mlp", rows)
-
-
-def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
-    rows = {"x": list(range(50)), "y": [n % 3 for n in range(50)]}
-    found = datasets.load(parquet(tmp_path, rows), Source(label="y"))
-    assert (len(found.train), len(found.test)) == (40, 10)
-    assert sorted([*found.train.ids.tolist(), *found.test.ids.tolist()]) == list(range(50))
-    assert found.classes == ("0", "1", "2")
-    assert (found.train.labels == found.train.ids % 3).all()
-    assert found.row_of(int(found.train.ids[5])) == f"x {int(found.train.ids[5])}"
-
-
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [
         ([10.0, 9.0, -1.0, 10.0, 9.0, -1.0], ("-1", "9", "10")),
         (["10", "9", "-1", "10", "9", "-1"], ("-1", "10", "9")),
-        ([True, False, True, True, False, True], ("0", "1")),
-        ([decimal.Decimal(n) for n in (3, 2, 1, 3, 2, 1)], ("1", "2", "3")),
     ],
 )
 def test_classes_are_in_order(labels: list[Any], classes: tuple[str, ...], tmp_path: Path) -> None:
@@ -162,15 +138,9 @@ def with_(**columns: list[Any]) -> Mapping[str, Any]:
 
 BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     "null": (with_(height=[None, None, *range(6)]), "column 'height' misses 2 of 8 values"),
-    "no label": (with_(kind=[None, *"abababa"]), "column 'kind' misses 1 of 8 values"),
-    "nothing": (with_(height=[None] * 8), "column 'height' misses 8 of 8 values"),
     "huge": (with_(height=[1e308, -1e308, *range(6)]), "column 'height' has infinite"),
     "dates": (with_(height=[date(2020, 1, 1)] * 8), "column 'height' is date: it takes"),
-    "lists": (with_(height=[[1, 2]] * 8), "column 'height' is mixed: it takes"),
     "fractions": (with_(kind=[0.5, 1.0] * 4), "column 'kind' has fractions"),
-    "labels that float64 joins": (with_(kind=[2**53, 2**53 + 1] * 4), "or numbers from 2^53 on"),
-    "infinite labels": (with_(kind=[np.inf, 1.0] * 4), "or numbers from 2^53 on"),
-    "one class": (with_(kind=["a"] * 8), "has too few classes: 1"),
     "only test": (with_(kind=[*"abxababb"]), "the label x is in the test samples only"),
     "no test": (with_(part=["train"] * 8), "8 training rows and 0 test rows"),
     "other parts": (with_(part=["train", "val"] * 4), "'part' has 'val': --split-column takes"),
@@ -178,31 +148,17 @@ BAD: dict[str, tuple[Mapping[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_bad_columns_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
-    rows, said = BAD[what]
-    assert said in refusal(name := parquet(tmp_path, rows))
-    assert name in refusal(name)
+def test_bad_columns_are_refused_in_one_line(tmp_path: Path) -> None:
+    for rows, said in BAD.values():
+        assert said in refusal(parquet(tmp_path, rows))
 
 
 def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
     name = parquet(tmp_path)
     assert "--label is not given: choose one of height, count, " in refusal(name, Source())
     assert "--label 'nope' is no column" in refusal(name, Source(label="nope"))
-    split = Source(label="kind", split_column="nope")
-    assert "--split-column 'nope' is no column" in refusal(name, split)
-    assert "others for features and split" in refusal(
-        name, Source(label="kind", split_column="kind")
-    )
-    for name_, source, option in (
-        (name, Source(label="kind", image_size=8), "--image-size is for a data set folder:PATH"),
-        ("digits", Source(label="kind"), "--label is for a data set table:PATH"),
-        ("npz:x.npz", Source(split_column="kind"), "--split-column is for a data set table:PATH"),
-    ):
-        assert option in refusal(name_, source)
-    assert f"No such file or directory: '{tmp_path / 'x.csv'}'" in refusal(
-        f"table:{tmp_path / 'x.csv'}"
-    )
+    assert "--label is for a data set table:PATH" in refusal("digits", Source(label="kind"))
+    assert "No such file or directory" in refusal(f"table:{tmp_path / 'x.csv'}")
     many = {"x": [f"{n % 101}!" for n in range(300)], "y": [n % 2 for n in range(300)]}
     said = refusal(parquet(tmp_path, many), Source(label="y"))
     assert "has 101 different texts: it takes 100 at most" in said
@@ -210,25 +166,18 @@ def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "others for features" in refusal(only, Source(label="kind"))
 
 
-FILES: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "Empty CSV file"),
-    "header": ("x,kind,part\n", "0 training rows"),
-    "ragged": ("x,kind,part\n1,a,train\n2,b\n", "Expected 3 columns, got 2"),
-    "latin-1": (
-        "x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"),
-        "is bytes: it takes numbers",
-    ),
+FILES = {
+    "empty": (b"", "Empty CSV file"),
     "cut": (b"PAR1 and nothing more", "cannot be read"),
-    "index": (",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
-    "NA": ("x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n", "column 'x' misses 1"),
+    "index": (b",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
+    "NA": (b"x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n", "column 'x' misses 1"),
 }
 
 
-@pytest.mark.parametrize("what", FILES)
-def test_bad_files_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
-    content, said = FILES[what]
-    (tmp_path / "pets.csv").write_bytes(content.encode() if isinstance(content, str) else content)
-    assert said in refusal(f"table:{tmp_path / 'pets.csv'}")
+def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    for content, said in FILES.values():
+        (tmp_path / "pets.csv").write_bytes(content)
+        assert said in refusal(f"table:{tmp_path / 'pets.csv'}")
 
 
 def test_csv_decides_on_types_by_all_rows(tmp_path: Path) -> None:

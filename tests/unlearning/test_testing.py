@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import torch
 from torch import Tensor, nn
 
-from unlearning import architectures, datasets, testing
+from unlearning import architectures, testing
 from unlearning.algorithm import Direct, Members
-from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
-from unlearning.hyperparameters import Between, hyperparameter
-from unlearning.testing import declares_itself
+from unlearning.hyperparameters import hyperparameter
 
 
 def test_the_example_in_the_docs_keeps_the_contract(
@@ -74,9 +71,6 @@ def changed(change: Any) -> Any:
 
 BROKEN: dict[str, dict[str, Any]] = {
     "did not change the weights of sample": {"propose": changed(lambda w, _: w + 0.1)},
-    "comes to something else when it is run again": {
-        "propose": changed(lambda w, _: w + torch.rand_like(w))
-    },
     "comes to something else alone than stacked": {"propose": changed(lambda w, k: w - 0.1 * k)},
     "changed the base model": {"propose": destroyed},
     "fine/depth is not finite": {
@@ -95,35 +89,8 @@ def test_what_breaks_it_is_told(said: str) -> None:
     testing.small_base.cache_clear()
 
 
-@pytest.mark.parametrize(
-    ("name", "field", "said"),
-    [
-        ("seed", hyperparameter(1, "of its own"), "has the name of another param"),
-        (
-            "own",
-            hyperparameter(0.1, "of its own", at_most=1, searched=Between(0.5, 2.0)),
-            "does not accept all that is searched",
-        ),
-        (
-            "own",
-            hyperparameter("a", "of its own", choices=("a", "b"), searched=("a", "c")),
-            "does not accept all",
-        ),
-    ],
-)
-def test_settings_that_a_sweep_would_stumble_over_are_told(
-    name: str, field: Any, said: str
-) -> None:
-    fields = [(name, type(field.default), field)]
-    made = dataclasses.make_dataclass("Made", fields, bases=(Fine,), frozen=True, kw_only=True)
-    with pytest.raises(AssertionError, match=said):
-        declares_itself(made)
-
-
-@pytest.mark.parametrize("name", architectures.REGISTRY.ours())
-def test_our_architectures_keep_the_contract(name: str) -> None:
-    shape = (3, 32, 32) if name.startswith("resnet18") else testing.SHAPE
-    testing.check_architecture(architectures.get(name), shape)
+def test_an_architecture_keeps_the_contract() -> None:
+    testing.check_architecture(architectures.get("small-cnn"), (3, 16, 16))
 
 
 class Noisy(nn.Linear):
@@ -136,10 +103,6 @@ class Noisy(nn.Linear):
     ("network", "said"),
     [
         (lambda: "none", "gives a str, not a network"),
-        (
-            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
-            "must give the logits of 10 classes",
-        ),
         (lambda: Noisy(64, 10), "depend on others beside it"),
     ],
 )
@@ -149,23 +112,16 @@ def test_an_architecture_that_breaks_it_is_told(network: object, said: str) -> N
         testing.check_architecture(lambda shape, classes: network())
 
 
-def test_digits_keep_the_contract() -> None:
-    testing.check_dataset(datasets.REGISTRY.get("digits"))
-
-
 def spoiled(dataset: Dataset, **parts: Any) -> Dataset:
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, **parts))
 
 
-def test_a_data_set_that_breaks_it_is_told(digits: Dataset, base: BaseModel) -> None:
+def test_a_data_set_that_breaks_it_is_told(digits: Dataset) -> None:
     train = digits.train
     for wrong, said in (
         (spoiled(digits, images=train.images.float()), "are torch.float32, not torch.uint8"),
-        (spoiled(digits, images=train.images[:, 0]), "are not \\(N, C, H, W\\)"),
-        (spoiled(digits, labels=train.labels.int()), "its labels are torch.int32"),
         (spoiled(digits, labels=train.labels + 5), "of 10 classes"),
         (spoiled(digits, ids=train.ids.flip(0)), "its ids do not ascend"),
-        (spoiled(digits, images=train.images[..., :4]), "have the shapes"),
         (dataclasses.replace(digits, white=9), "pixels above its white"),
     ):
         with pytest.raises(AssertionError, match=said):

@@ -51,8 +51,8 @@ class Bases:
         Raises UserError as `base_models.load` does.
         """
         where = pick_device(device)
-        run = base_models.find(store, reference)
-        run_id, beside = run.info.run_id, [sorted(kind.names(run.data.tags)) for kind in BESIDE]
+        run = base_models.find(store.reader, reference)
+        run_id, beside = run.run_id, [sorted(kind.names(run.tags)) for kind in BESIDE]
         asked = (run_id, str(where), precision, beside)
         if self._last is None or self._last[0] != asked:
             self._last = None  # before another takes as much memory
@@ -107,10 +107,10 @@ class Bases:
 
     def network(self, store: Store, reference: str) -> nn.Module:
         """The network of a base model, on the CPU. Raises UserError."""
-        run = base_models.find(store, reference)
-        params, tags = run.data.params, run.data.tags
-        state = read_weights(store.artifacts, run.info.artifact_uri, tags)
-        return self._network(str(run.info.run_id), params, tags, state)
+        run = base_models.find(store.reader, reference)
+        params, tags = run.params, run.tags
+        state = read_weights(store.artifacts, run.artifact_uri, tags)
+        return self._network(run.run_id, params, tags, state)
 
     def _network(
         self, run_id: str, params: Any, tags: Any, state: dict[str, torch.Tensor]

@@ -20,6 +20,7 @@ from tracker.api.place import Place
 from tracker.api.progress import Advance
 from tracker.commands import Command, ask, keep, make
 from tracker.reading.listing import find_sweep
+from tracker.store.records import Run
 from unlearning import datasets
 from unlearning.datasets import Source
 from unlearning.errors import UserError
@@ -27,7 +28,6 @@ from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Run
     from torch import nn
 
 
@@ -140,9 +140,9 @@ class Model:
     @classmethod
     def of(cls, store: Store, run: Run) -> Model:
         """The model of a run."""
-        params, metrics = run.data.params, run.data.metrics
+        params, metrics = run.params, run.metrics
         accuracies = metrics["train_accuracy"], metrics["test_accuracy"]
-        named = str(run.info.run_id), str(run.info.run_name)
+        named = run.run_id, run.name
         return cls(*named, params["dataset"], params["arch"], *accuracies, store)
 
     def network(self) -> nn.Module:
@@ -499,10 +499,9 @@ class Store:
         """
         from tracker.base.base_models import find
 
-        with self._place.store() as records:
-            model = Model.of(
-                self, find(records, reference.run_id if isinstance(reference, Model) else reference)
-            )
+        with self._place.reader() as reader:
+            run = find(reader, getattr(reference, "run_id", str(reference)))
+        model = Model.of(self, run)
         if network is not None:
             self._place.bases.take_again(model.run_id, model.arch, network)
         return model

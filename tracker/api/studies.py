@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Run
-
 from analysis.atomic import write_atomically
 from tracker.api.place import Place
 from tracker.api.verbs import (
@@ -20,14 +18,14 @@ from tracker.api.verbs import (
     plans,
     refer,
     requested_ids,
-    sweep_run,
 )
 from tracker.base import logged_models
 from tracker.base.base_models import BaseRun
 from tracker.base.references import making
 from tracker.base.workers import THREADS
 from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
-from tracker.store.records import Finished
+from tracker.reading.listing import find_sweep
+from tracker.store.records import Finished, Run
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
 from tracker.studies import audit as audits
@@ -172,9 +170,9 @@ def tune(place: Place, command: Tune) -> Searched:
 def audit(place: Place, command: Audit) -> tuple[str, list[dict[str, Any]]]:
     """Audit a sweep: the audit's run id, and a row for each algorithm and control."""
     with place.store() as store, computing(place, command) as engine:
-        sweep = sweep_run(store, command.sweep)
-        params, tags, run_id = sweep.data.params, sweep.data.tags, sweep.info.run_id
-        plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, tags["key"])
+        sweep = find_sweep(store.reader, command.sweep)
+        params, tags, run_id = sweep.params, sweep.tags, sweep.run_id
+        plan = load_plan(store.artifacts, sweep.artifact_uri, run_id, tags["key"])
         precision = params.get("precision", "float32")
         base_run = place.bases.load(store, params["base_run_id"], command.device, precision)
         known = base_run.model.companions.references
@@ -199,7 +197,7 @@ def unlearn(place: Place, command: Unlearn) -> tuple[Forgotten, str | None]:
     with place.store() as store:
         before = _goes_on_from(store, command.model)
         if before is not None:
-            command = replace(command, model=before.data.params["base_run_id"])
+            command = replace(command, model=before.params["base_run_id"])
         base_run = base_run_of(place, store, command)
         ids = named(place, command, base_run.model.dataset)  # before anything is computed
         names = algorithms.named(command.algorithms or (USUAL,))
@@ -215,7 +213,7 @@ def unlearn(place: Place, command: Unlearn) -> tuple[Forgotten, str | None]:
         else:
             place.say(f"it was done before: run {done.run_id}")
         hand_over(command.output, done, also)
-        arch = store.run(base_run.run_id).data.params["arch"]
+        arch = store.run(base_run.run_id).params["arch"]
         logged_models.keep(store, done.run_id, arch, base_run.model.dataset, done.state)
         if command.register is None:
             return done, None

@@ -14,8 +14,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Run
-
 import factors
 from factors.family import Family
 from tracker.api.place import Place
@@ -27,8 +25,8 @@ from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Threads, pick_device
 from tracker.commands.make import Measure, Members, Named, Sweep, Train, Tune, Unlearn
 from tracker.commands.shared import Computing
-from tracker.reading.listing import sweep_of
-from tracker.store.records import Finished, Histories, Kind
+from tracker.reading.listing import find_sweep
+from tracker.store.records import Finished, Histories, Kind, Run
 from tracker.store.write import Store
 from tracker.sweep.choosing import choose_samples
 from tracker.sweep.measuring import measure_sweep
@@ -112,7 +110,7 @@ def refer(
             "by, which is not known: give --epochs, and --lr, --batch-size and the like"
         )
     share = share or (known.share if known else references.SHARE)
-    how = references.Making(run.data.params["arch"], recipe, share)
+    how = references.Making(run.params["arch"], recipe, share)
     with place.progress("training", count) as advance:
         accuracy = references.refer(store, base.run_id, base.model, how, count, advance, engine)
     place.say(
@@ -190,7 +188,7 @@ def base_run_of(place: Place, store: Store, command: Members | Tune | Unlearn) -
     pick_device(command.device, is_on_cluster)
     precision = "float32" if isinstance(command, Tune) else command.precision
     base_run = place.bases.load(store, command.model, command.device, precision)
-    if is_on_cluster and not is_named(arch := store.run(base_run.run_id).data.params["arch"]):
+    if is_on_cluster and not is_named(arch := store.run(base_run.run_id).params["arch"]):
         raise UserError(
             f"{arch} is a network that only this process knows: leave Ray out, or define its class "
             "in a module that the nodes can import"
@@ -309,19 +307,6 @@ def measure(place: Place, command: Measure) -> list[dict[str, Any]]:
         return list(_of_sweeps(place, store, command, families, engine))
 
 
-def sweep_runs(store: Store) -> list[Run]:
-    """The parent runs of all sweeps."""
-    ids = [experiment.experiment_id for experiment in store.experiments()]
-    return list(store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"))
-
-
-def sweep_run(store: Store, reference: str) -> Run:
-    """The parent run of a sweep. Raises UserError where there is none."""
-    found = {run.info.run_id: run for run in sweep_runs(store)}
-    known = [(run_id, run.info.run_name, run.data.tags) for run_id, run in found.items()]
-    return found[sweep_of(reference, known)]
-
-
 def _families(command: Measure) -> list[Family]:
     """Whose factors are measured. Raises UserError for a name that no factor has."""
     every = factors.every(command.factors)
@@ -371,13 +356,13 @@ def _of_sweeps(
         return place.bases.load(store, base_run_id, command.device, precision)
 
     def of(run: Run) -> dict[str, Any]:
-        params, run_id = run.data.params, run.info.run_id
-        plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
+        params, run_id = run.params, run.run_id
+        plan = load_plan(store.artifacts, run.artifact_uri, run_id, run.tags["key"])
         base_run = load(params["base_run_id"], params.get("precision", "float32"))
-        bar, again = partial(place.progress, f"measuring {run.info.run_name}"), 0
+        bar, again = partial(place.progress, f"measuring {run.name}"), 0
         outcome = measure_sweep(store, base_run, run, plan, families, engine, bar)
         if command.recompute and outcome.lacking:
-            if SHARD in run.data.tags or run.info.status != "FINISHED":
+            if SHARD in run.tags or run.status != "FINISHED":
                 raise UserError(f"sweep {run_id} is incomplete: run it to its end first")
             again = len(outcome.lacking)
             options = Options(engine=engine, retention=Retention("all"))
@@ -387,7 +372,7 @@ def _of_sweeps(
             place.say(line)
         return {
             "sweep_id": run_id,
-            "name": run.info.run_name,
+            "name": run.name,
             "up_to_date": outcome.current,
             "measured": outcome.measured,
             "recomputed": again - len(outcome.lacking) if again else 0,
@@ -396,12 +381,12 @@ def _of_sweeps(
         }
 
     reference = command.sweep or LATEST
-    every = sweep_runs(store) if reference == "all" else []
+    every = store.reader.of_kind(Kind.SWEEP) if reference == "all" else []
     is_all = bool(every)
-    for run in every or [sweep_run(store, reference)]:
+    for run in every or [find_sweep(store.reader, reference)]:
         try:
             yield of(run)
         except UserError as error:
             if not is_all:
                 raise
-            place.say(f"sweep {run.info.run_id} is left out: {error}")
+            place.say(f"sweep {run.run_id} is left out: {error}")

@@ -15,7 +15,7 @@ from tracker.base import companions
 from tracker.base.given import network_for, where_it_is
 from tracker.base.references import making
 from tracker.store.files import Damaged
-from tracker.store.records import Data, Kind
+from tracker.store.records import Data, Kind, Run
 from tracker.store.weights import read_weights
 from unlearning import datasets, naming
 from unlearning.architectures import as_name
@@ -25,8 +25,7 @@ from unlearning.losses import log_prob, wide
 from unlearning.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
+    from tracker.store.read import Reader
     from tracker.store.write import Store
 
 
@@ -99,13 +98,13 @@ def load(
         raise UserError(f"precision is {precision!r}: choose {', '.join(PRECISIONS)}")
     if precision == "float64" and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
-    run = find(store, reference)
-    run_id, params, tags = str(run.info.run_id), run.data.params, run.data.tags
+    run = find(store.reader, reference)
+    run_id, params, tags = run.run_id, run.params, run.tags
     where = params["source"], tags["data_fingerprint"], data_dir, store.address.folder
     dataset = load_data(run_id, *where)
     network = network_for(run_id, params["arch"], dataset, own)
     try:
-        weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
+        weights = read_weights(store.artifacts, run.artifact_uri, tags)
     except Damaged as damage:
         raise Damaged(
             f"of base model {run_id}, {damage}: 'indelible train' with its settings makes it again"
@@ -117,7 +116,7 @@ def load(
     origin = Origin(params["arch"], recipe) if recipe else None
     beside = companions.load(store, run)
     base = BaseModel(network, dataset, device, origin, beside)
-    before, now = run.data.metrics.get("test_loss"), accuracies(base)["test_loss"]
+    before, now = run.metrics.get("test_loss"), accuracies(base)["test_loss"]
     _ = base.held_out_prob  # with all threads of torch, which a worker does not have
     if before is not None and not abs(now - before) <= OUTPUTS_APART * max(1.0, abs(before)):
         raise UserError(
@@ -127,7 +126,7 @@ def load(
         )
     arch = as_name(params["arch"])
     sha256 = tags["weights_sha256"]
-    return BaseRun(run_id, run.info.run_name, arch, base, weights, sha256, is_trained)
+    return BaseRun(run_id, run.name, arch, base, weights, sha256, is_trained)
 
 
 def load_data(
@@ -164,12 +163,13 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) ->
         raise UserError(f"the weights {whose} do not fit the architecture: {said}") from error
 
 
-def find(store: Store, reference: str) -> Run:
+def find(reader: Reader, reference: str) -> Run:
     """The finished run of a base model, as `unlearning.naming` finds it. Raises UserError."""
-    runs = {run.info.run_id: run for run in store.finished_runs(Kind.BASE_MODEL)}
+    finished = (run for run in reader.of_kind(Kind.BASE_MODEL) if run.status == "FINISHED")
+    runs = {run.run_id: run for run in finished}
     if not runs:
         raise UserError("there is no base model in this store yet: run 'indelible train' first")
-    named = [(run_id, run.info.run_name) for run_id, run in runs.items()]
+    named = [(run_id, run.name) for run_id, run in runs.items()]
     return runs[naming.find(reference, named, "base model", "'indelible models' lists them")]
 
 

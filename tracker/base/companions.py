@@ -24,14 +24,13 @@ from tracker.base.parts import (
     known,
 )
 from tracker.base.workers import THREADS, Engine, Stop
+from tracker.store.records import Run
 from unlearning.algorithms.retrain import train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.training import Learning, all_but
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from tracker.store.write import Store
 
 AT_A_TIME = 8  # models

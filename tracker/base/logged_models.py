@@ -42,14 +42,14 @@ def keep(
         own: the state dict; if None, that of the run of a base model.
     """
     client, run = store.client, store.run(run_id)
-    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    found = client.search_logged_models([run.experiment_id], f"source_run_id = '{run_id}'")
     if not is_named(arch) or any(model.status == LoggedModelStatus.READY for model in found):
         return
-    state = own or read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
-    name = re.sub(REFUSED, "-", str(run.info.run_name))
-    named: dict[str, Any] = {"name": name, "source_run_id": run_id, "params": run.data.params}
-    tags = {name: run.data.tags[name] for name in ("kind", "weights_sha256")}
-    model = client.create_logged_model(run.info.experiment_id, **named, tags=tags)
+    state = own or read_weights(store.artifacts, run.artifact_uri, run.tags)
+    name = re.sub(REFUSED, "-", run.name)
+    named: dict[str, Any] = {"name": name, "source_run_id": run_id, "params": run.params}
+    tags = {name: run.tags[name] for name in ("kind", "weights_sha256")}
+    model = client.create_logged_model(run.experiment_id, **named, tags=tags)
     flavor = {"loader_module": __name__, "python_version": platform.python_version()}
     ids = {"model_id": model.model_id, "run_id": run_id, "mlflow_version": mlflow.__version__}
     network = {"arch": arch, "image_shape": dataset.image_shape, "classes": dataset.classes}

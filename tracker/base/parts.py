@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.records import MEASURED_AT, as_tag, in_blocks, milliseconds, read_tag
+from tracker.store.records import MEASURED_AT, Run, as_tag, in_blocks, milliseconds, read_tag
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
     from torch import Tensor
 
     from tracker.base.workers import Pool
@@ -72,10 +71,10 @@ class Parts:
         """
         from safetensors.torch import load
 
-        for name, said in self.names(run.data.tags).items():
+        for name, said in self.names(run.tags).items():
             if is_wanted(said):
                 try:
-                    uri, run_id = run.info.artifact_uri, run.info.run_id
+                    uri, run_id = run.artifact_uri, run.run_id
                     yield load(self.content(store.artifacts, uri, run_id, name)), said
                 except Damaged:
                     if strict:

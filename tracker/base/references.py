@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tracker.base.parts import REFERENCES, Progress, Question, Table, answers, known
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.store.records import read_tag
+from tracker.store.records import Run, read_tag
 from unlearning import models
 from unlearning.base_model import BaseModel, logits
 from unlearning.errors import UserError
@@ -30,8 +30,6 @@ from unlearning.training import Subsets, train_on
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from tracker.store.write import Store
 
 SHARE = 0.75  # of the training samples that a reference model sees, where nothing else is said
@@ -88,8 +86,8 @@ class Making:
 
 def making(store: Store, run: Run) -> Making | None:
     """How the reference models of a base model are made; None where it has none."""
-    for said in REFERENCES.names(run.data.tags).values():
-        found = Making.read(run.data.params["arch"], read_tag(said).get(REFERENCES.kind, ""))
+    for said in REFERENCES.names(run.tags).values():
+        found = Making.read(run.params["arch"], read_tag(said).get(REFERENCES.kind, ""))
         if found is not None:
             return found
     return None

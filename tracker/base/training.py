@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from mlflow.entities import Run
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from safetensors.torch import save
 
@@ -18,7 +17,7 @@ from tracker.base.importing import import_weights
 from tracker.base.logged_models import keep
 from tracker.base.parts import LEARNING
 from tracker.store.files import Damaged
-from tracker.store.records import Kind, Record, code_version, milliseconds, sha256_of
+from tracker.store.records import Kind, Record, Run, code_version, milliseconds, sha256_of
 from tracker.store.weights import file_name, read_weights
 from tracker.store.write import Store
 from unlearning import architectures, datasets, models, training
@@ -89,7 +88,7 @@ def train(
     known = _known(store, key)
     is_there = known is not None and _is_whole(store, known, bool(request.learning_events))
     if known is not None and is_there:
-        run_id = str(known.info.run_id)
+        run_id = known.run_id
     else:
 
         def remember(loss: float) -> None:
@@ -107,7 +106,7 @@ def train(
         run_id = _logged(store, record, base, request.arch, known)
     keep(store, run_id, request.arch, dataset)
     if request.weights is not None:
-        say_chance(dataset, store.run(run_id).data.metrics, say)
+        say_chance(dataset, store.run(run_id).metrics, say)
     return run_id, is_there
 
 
@@ -133,7 +132,7 @@ def import_network(store: Store, base: BaseModel, arch: str, described: str) -> 
     key = sha256_of(data.fingerprint, arch, base.weights_sha256)[:32]
     known = _known(store, key)
     if known is not None and _is_whole(store, known):
-        return str(known.info.run_id)
+        return known.run_id
     request = Request(data.name, arch, weights=Path(type(base.network).__name__))
     record = _record(request, base, key, described, started)
     return _logged(store, record, base, arch, known)
@@ -147,7 +146,7 @@ def _known(store: Store, key: str) -> Run | None:
 def _is_whole(store: Store, run: Run, with_events: bool = False) -> bool:
     """Whether a base model's run has its weights, and how its samples were learned if need be."""
     try:
-        read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
+        read_weights(store.artifacts, run.artifact_uri, run.tags)
         return not with_events or any(LEARNING.of(store, run))
     except Damaged:
         return False
@@ -223,14 +222,14 @@ def _logged(store: Store, record: Record, base: BaseModel, arch: str, known: Run
         experiment_id = store.experiment_id(base.dataset.name, as_name(arch))
         note = BASE_NOTE.format(dataset=base.dataset.name, arch=arch, run_id="{run_id}")
         return store.log_base_model(experiment_id, record, as_input(base.dataset), note)
-    run_id = str(known.info.run_id)
-    if base.weights_sha256 != known.data.tags["weights_sha256"]:
+    run_id = known.run_id
+    if base.weights_sha256 != known.tags["weights_sha256"]:
         raise Failure(
             f"base model {run_id} cannot get back what it lacks: training it again came to other "
             "weights, as another machine or version of torch does. To begin anew, delete that run "
             "in MLflow: its sweeps can then not be restored"
         )
-    store.artifacts.write(known.info.artifact_uri, record.artifacts)
+    store.artifacts.write(known.artifact_uri, record.artifacts)
     for name in LEARNING.names(record.tags):  # tags of parts after their files
         store.client.set_tag(run_id, LEARNING.tag(name), record.tags[LEARNING.tag(name)])
     return run_id

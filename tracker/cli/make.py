@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
-from mlflow.entities import Run
 
 from tracker.api.answers import Rows
 from tracker.api.verbs import Swept
 from tracker.cli._output import print_table, show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.commands.make import Demo, Measure, Sweep, Train
+from tracker.store.records import Run
 from tracker.sweep.plan import REFERENCE
 from unlearning.outcome import UNTIL_REFERENCE, Status
 
@@ -31,9 +31,9 @@ SUMMED = {
 
 def train(session: Session, command: Train, run: Run) -> None:
     """The run id of a base model, and what it gets right."""
-    train, test = (run.data.metrics[f"{split}_accuracy"] for split in ("train", "test"))
-    say(f"{run.info.run_name}: {train:.1%} of the training set right, {test:.1%} of the test set")
-    click.echo(run.info.run_id)
+    train, test = (run.metrics[f"{split}_accuracy"] for split in ("train", "test"))
+    say(f"{run.name}: {train:.1%} of the training set right, {test:.1%} of the test set")
+    click.echo(run.run_id)
 
 
 def sweep(session: Session, command: Sweep, sweeps: Iterable[Swept]) -> None:

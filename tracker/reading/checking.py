@@ -17,8 +17,8 @@ from tracker.reading import loading
 from tracker.reading.run_files import files_of
 from tracker.store import weights
 from tracker.store.files import FOLDER, Damaged
-from tracker.store.read import AT_A_TIME, Reader, as_known
-from tracker.store.records import RUN_ID, Kind, Known
+from tracker.store.read import AT_A_TIME, Reader, as_runs
+from tracker.store.records import RUN_ID, Kind, Run
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
@@ -47,7 +47,7 @@ def check(reader: Reader, folder: Path) -> Relation:
         for start in range(0, runs.num_rows, AT_A_TIME):
             some = runs.slice(start, AT_A_TIME)
             rows = reader.rows(some["run_id"].to_pylist())
-            for run in as_known(some, rows):
+            for run in as_runs(some, rows):
                 # Others are on another machine, or somebody is about to write them.
                 place = reader.artifacts.path(run.artifact_uri)
                 if place is not None and run.status != "RUNNING":
@@ -73,7 +73,7 @@ def check(reader: Reader, folder: Path) -> Relation:
     return warehouse.audit(staging, facts, blocks())
 
 
-def _damaged(reader: Reader, run: Known) -> Iterator[dict[str, str]]:
+def _damaged(reader: Reader, run: Run) -> Iterator[dict[str, str]]:
     """A row for each file of a run that is not what was written."""
     for file in files_of(reader.artifacts, run):
         try:
@@ -84,7 +84,7 @@ def _damaged(reader: Reader, run: Known) -> Iterator[dict[str, str]]:
             yield {"run_id": run.run_id, "problem": str(damage), "repair": repair}
 
 
-def _strays(run: Known, folder: Path) -> list[str]:
+def _strays(run: Run, folder: Path) -> list[str]:
     """Files that no tag tells of: another process's, or unfinished ones."""
     told = weights.files_of(run.tags)
     return [

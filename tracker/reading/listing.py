@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tracker.store.read import Reader
-from tracker.store.records import RUN_ID, Kind, Known
+from tracker.store.records import RUN_ID, Kind, Run
 from tracker.sweep.plan import STUDY
 from unlearning import naming
 from unlearning.errors import UserError
@@ -79,7 +79,7 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
     }
 
 
-def find_sweep(reader: Reader, reference: str) -> Known:
+def find_sweep(reader: Reader, reference: str) -> Run:
     """The sweep, as `unlearning.naming` finds it. Raises UserError where there is none."""
     runs = {run.run_id: run for run in reader.of_kind(Kind.SWEEP)}
     return runs[sweep_of(reference, [(run.run_id, run.name, run.tags) for run in runs.values()])]
@@ -114,7 +114,7 @@ def sweep_of(reference: str, sweeps: Iterable[tuple[str, str, Mapping[str, str]]
     return naming.find(reference, named, "sweep", "'indelible sweeps' lists them")
 
 
-def _row(run: Known, params: tuple[str, ...]) -> dict[str, Any]:
+def _row(run: Run, params: tuple[str, ...]) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,

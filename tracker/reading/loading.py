@@ -17,8 +17,8 @@ from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
-from tracker.store.records import HISTORIES, Kind, Known, in_blocks
+from tracker.store.read import AT_A_TIME, ROWS, Reader, as_runs
+from tracker.store.records import HISTORIES, Kind, Run, in_blocks
 from tracker.studies.audited import read_audited
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
@@ -76,7 +76,7 @@ def staging(
     above = wanted.filter(pc.not_equal(pc.fill_null(wanted["kind"], ""), Kind.MEMBER))
     tables = {n: [schema.empty_table()] for n, schema in STAGING.items() if n not in LOGGED}
     lost: dict[str, str] = {}
-    for run in as_known(above, reader.rows(above["run_id"].to_pylist())):
+    for run in as_runs(above, reader.rows(above["run_id"].to_pylist())):
         try:
             for name, rows in _from_files(reader.artifacts, run):
                 tables[name].append(rows)
@@ -97,7 +97,7 @@ def logged(reader: Reader, run_ids: list[str], members: Collection[str]) -> dict
     return {**rows, "histories": reader.histories(kept)}
 
 
-def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Table]]:
+def _from_files(artifacts: Artifacts, run: Run) -> Iterator[tuple[str, pa.Table]]:
     """Rows, by table of STAGING, of what the files of a run hold.
 
     Raises Damaged where a file is lost, or is not what was written.

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from tracker.base import images, parts
+from tracker.base.base_models import find
 from tracker.base.companions import SECOND, UNTOUCHED
 from tracker.base.references import ACCURACY, SECONDS
 from tracker.reading.run_files import contents
@@ -33,8 +34,8 @@ from tracker.store.records import (
     Data,
     Finished,
     Kind,
-    Known,
     Record,
+    Run,
     in_blocks,
     milliseconds,
 )
@@ -45,7 +46,6 @@ from tracker.studies.study import at_work
 from tracker.sweep.parent import close
 from tracker.sweep.plan import KeptPlan, add_to_catalog, load_plan
 from tracker.sweep.shards import SHARD
-from unlearning import naming
 from unlearning.architectures import as_name
 from unlearning.errors import Failure, UserError
 
@@ -85,7 +85,7 @@ class Source:
             if row["kind"] == kind and (kind in CHILD or row["status"] == "FINISHED")
         ]
 
-    def whole(self, run_ids: Sequence[str]) -> Iterator[Known]:
+    def whole(self, run_ids: Sequence[str]) -> Iterator[Run]:
         """These runs with all that is logged of them, some at a time."""
         for some in in_blocks(run_ids, AT_A_TIME):
             yield from self.reader.whole(some)
@@ -143,7 +143,7 @@ def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -
     return [row for source in sources for row in _Merge(store, source, say).go(advance)]
 
 
-def export(reader: Reader, reference: str, folder: Path) -> Known:
+def export(reader: Reader, reference: str, folder: Path) -> Run:
     """Write a base model, with what is beside it, into a store that may be new; what it is.
 
     The images of its samples are left out: a sweep writes those that it needs.
@@ -154,16 +154,13 @@ def export(reader: Reader, reference: str, folder: Path) -> Known:
     Raises UserError where there is no such model, or where the folder can be no store; Damaged
     where the model is.
     """
-    runs = [run for run in reader.of_kind(Kind.BASE_MODEL) if run.status == "FINISHED"]
-    named = [(run.run_id, run.name) for run in runs]
-    run_id = naming.find(reference, named, "base model", "'indelible models' lists them")
-    (run,) = reader.whole([run_id])
+    (run,) = reader.whole([find(reader, reference).run_id])
     contents(reader.artifacts, run)  # raises where it is damaged, before anything is written
     _bring_base(open_store(folder), reader.artifacts, run)
     return run
 
 
-def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
+def _bring_base(store: Store, artifacts: Artifacts, there: Run) -> str:
     """Write a base model with what is beside it, or the parts that it lacks here; its id here.
 
     Raises Failure where it has other outcomes here.
@@ -175,8 +172,8 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
         note = there.tags.get(NOTE, "").replace(there.run_id, OWN_ID)
         where, record = _experiment_id(store, there), there.record(files)
         return store.log_base_model(where, record, _data_of(there), note)
-    run_id = str(here.info.run_id)
-    if said := _conflict(there.metrics, here.data.metrics):
+    run_id = here.run_id
+    if said := _conflict(there.metrics, here.metrics):
         raise Failure(
             f"base model {there.name} was not merged: {said}, so that one of both is damaged: "
             "leave that store out, or delete the run that is wrong in MLflow"
@@ -184,7 +181,7 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
     for kind in parts.ALL:
         for name in kind.names(there.tags):
             tag, file = kind.tag(name), kind.file(name)
-            if tag not in here.data.tags:
+            if tag not in here.tags:
                 store.attach(run_id, file, files[file], (tag, there.tags[tag]))
                 store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
     return run_id
@@ -199,18 +196,18 @@ def _conflict(there: Mapping[str, float], here: Mapping[str, float]) -> str:
     return ""
 
 
-def _experiment_id(store: Store, run: Known) -> str:
+def _experiment_id(store: Store, run: Run) -> str:
     return store.experiment_id(run.params["dataset"], as_name(run.params["arch"]))
 
 
-def _data_of(base: Known) -> Data:
+def _data_of(base: Run) -> Data:
     """The data set of a base model as an MLflow input."""
     names = {name: f"{name}_samples" for name in ("train", "test")}
     profile = {name: int(base.params[p]) for name, p in names.items() if p in base.params}
     return Data(base.params["dataset"], base.tags.get("data_fingerprint", ""), profile)
 
 
-def _children(reader: Reader, parent: Known, plan: KeptPlan | None) -> dict[str, Finished]:
+def _children(reader: Reader, parent: Run, plan: KeptPlan | None) -> dict[str, Finished]:
     """The finished child runs that a parent run may have, by key, whosever they are."""
     if plan is not None:
         keys = {*plan.keys()}
@@ -231,7 +228,7 @@ class _Merge:
     store: Store
     source: Source
     say: Say
-    bases: dict[str, Known] = field(default_factory=dict)
+    bases: dict[str, Run] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
     def go(self, advance: Advance) -> Rows:
@@ -241,7 +238,7 @@ class _Merge:
             self.bases[base.run_id] = base
             self.ids[base.run_id] = _bring_base(store, artifacts, base)
             folder = artifacts.path(base.artifact_uri)
-            uri = store.run(self.ids[base.run_id]).info.artifact_uri
+            uri = store.run(self.ids[base.run_id]).artifact_uri
             paths = sorted(folder.glob(f"{images.FOLDER}/*.png")) if folder else []
             for some in in_blocks(paths, 100 * AT_A_TIME):
                 files = {path.name: path.read_bytes() for path in some}
@@ -257,13 +254,13 @@ class _Merge:
                     rows.append(self._bring(run, kind, advance))
         return rows
 
-    def _write_once(self, run: Known) -> str:
+    def _write_once(self, run: Run) -> str:
         """Write a finished run, unless it is here; its id here."""
         where, record = _experiment_id(self.store, run), self._copied(run)
         data = _data_of(self.bases[run.params["base_run_id"]])
         return self.store.log_once(Kind(run.kind), where, record, data, record.ended_ms)
 
-    def _copied(self, run: Known) -> Record:
+    def _copied(self, run: Run) -> Record:
         """A run as it is written here: it names base models by the ids that they have here."""
         tags = {name: said for name, said in run.tags.items() if name not in LEFT_OUT}
         for there, here in self.ids.items():
@@ -272,7 +269,7 @@ class _Merge:
         record = run.record(contents(self.source.reader.artifacts, run))
         return replace(record, params=params, tags=tags)
 
-    def _bring(self, run: Known, kind: Kind, advance: Advance) -> dict[str, Any]:
+    def _bring(self, run: Run, kind: Kind, advance: Advance) -> dict[str, Any]:
         """Write a parent run and its children that are not here; its row."""
         store, reader, plan = self.store, self.source.reader, None
         if kind is Kind.SWEEP:
@@ -291,9 +288,9 @@ class _Merge:
         planned = {*(plan.keys() if plan else there)}
         where = _experiment_id(store, run)
         known = store.find_sweep(where, run.tags["key"], kind)
-        is_done = bool(known and known.info.status == "FINISHED" and SHARD not in known.data.tags)
+        is_done = bool(known and known.status == "FINISHED" and SHARD not in known.tags)
         is_whole = plan is not None and planned <= {*here, *new}
-        run_id = str(known.info.run_id) if known else ""
+        run_id = known.run_id if known else ""
         if plan is None and run.status == "FINISHED":
             run_id = self._write_once(run)
             self._add(where, run_id, run.name, [there[key].run_id for key in new], advance)
@@ -304,8 +301,8 @@ class _Merge:
             record, base = self._copied(run), self.bases[run.params["base_run_id"]]
             record = replace(record, points=()) if plan else record
             run_id = store.begin_sweep(where, record, _data_of(base), kind)
-            accuracy = store.run(self.ids[base.run_id]).data.metrics["test_accuracy"]
-            ended = max(run.ended_ms or 0, (known and known.info.end_time) or 0) or None
+            accuracy = store.run(self.ids[base.run_id]).metrics["test_accuracy"]
+            ended = max(run.ended_ms or 0, (known and known.ended_ms) or 0) or None
             with at_work(store, run_id, f"{kind} {run.name}", self.say):
                 self._add(where, run_id, run.name, [there[key].run_id for key in new], advance)
                 if plan is not None:

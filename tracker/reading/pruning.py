@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tracker.store.read import Reader
-from tracker.store.records import Finished, Kind, Known
+from tracker.store.records import Finished, Kind, Run
 from tracker.store.weights import file_name
 from tracker.sweep.plan import load_plan
 from tracker.sweep.retention import KEEPS, Retention, policies_of, wanted
@@ -55,7 +55,7 @@ def prune(
         store.drop_checkpoint(run_id)
 
 
-def _size(reader: Reader, run: Known) -> int | None:
+def _size(reader: Reader, run: Run) -> int | None:
     folder = reader.artifacts.path(run.artifact_uri)
     if folder is None:
         return None

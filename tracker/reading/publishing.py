@@ -30,7 +30,7 @@ def publish_report(store: Store, answers: Answers, findings: Sequence[str], page
     shown = {"columns": COLUMNS, "data": data}
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
-    head, done, rest = store.run(sweep_id).data.tags.get(NOTE, "").partition(DONE)
+    head, done, rest = store.run(sweep_id).tags.get(NOTE, "").partition(DONE)
     begins, lines = head.partition(SHORT)[0].rstrip(), "\n".join(f"- {line}" for line in findings)
     note = f"{begins}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))

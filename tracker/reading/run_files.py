@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.records import Kind, Known
+from tracker.store.records import Kind, Run
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
 from tracker.studies import RECORD, REQUESTS, SAMPLES, audited, predicted
 from tracker.studies import request_table as asked
@@ -28,7 +28,7 @@ class RunFile(NamedTuple):
     tag: str = ""
 
 
-def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
+def files_of(artifacts: Artifacts, run: Run) -> Iterator[RunFile]:
     """The files of a run."""
     uri, run_id, tags = run.artifact_uri, run.run_id, run.tags
 
@@ -73,6 +73,6 @@ def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
         yield RunFile(name, lambda: read_checkpoint(artifacts, uri, tags) or b"")
 
 
-def contents(artifacts: Artifacts, run: Known) -> dict[str, bytes]:
+def contents(artifacts: Artifacts, run: Run) -> dict[str, bytes]:
     """The files of a run, by name. Raises Damaged."""
     return {file.name: file.read() for file in files_of(artifacts, run)}

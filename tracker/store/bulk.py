@@ -31,7 +31,7 @@ from sqlalchemy import and_, delete, insert, select, text
 from sqlalchemy.orm import Session
 
 from tracker.store.read import Reader
-from tracker.store.records import PARENT, Kind, Known, Record, all_metrics, milliseconds
+from tracker.store.records import PARENT, Kind, Record, Run, all_metrics, milliseconds
 from tracker.store.weights import FILE_TAGS, files_of
 from tracker.store.write import BEGUN, CONTEXT, WHOLE, Change, Store, own_tags
 
@@ -86,7 +86,7 @@ class SqlStore(Store):
                 self.artifacts.delete(uri(run_id), name)
         return [(run_id, run_id not in theirs) for run_id in runs]
 
-    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Known]) -> None:
+    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Run]) -> None:
         """Write metrics and tags onto runs in one transaction, in place of those of their names."""
         now, tags, metrics = milliseconds(), list[Columns](), list[Columns]()
         for run_id, (values, texts) in changes.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tracker.store.addresses import Address
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure
 
 ENDS = Path(__file__).parent / "sql" / "ends.sql"
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"

@@ -135,7 +135,7 @@ class _Heart:
 
     def _now(self) -> dict[str, str]:
         """What the tag says; empty without a driver."""
-        return read_tag(self.store.run(self.run_id).data.tags.get(self.tag, ""))
+        return read_tag(self.store.run(self.run_id).tags.get(self.tag, ""))
 
 
 def close_stale_sweeps(store: Store) -> None:
@@ -147,8 +147,8 @@ def close_stale_sweeps(store: Store) -> None:
     for kind in (Kind.SWEEP, Kind.TUNING, Kind.UNLEARNING, Kind.AUDIT):
         running = f"tags.kind = '{kind}' and attributes.status = 'RUNNING'"
         for run in list(store.runs(ids, running)):
-            if its_process_is_gone(run.data.tags.get(PROCESS, "")):
-                store.interrupt(run.info.run_id)
+            if its_process_is_gone(run.tags.get(PROCESS, "")):
+                store.interrupt(run.run_id)
 
 
 def _this_driver() -> dict[str, str]:

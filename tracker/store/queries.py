@@ -64,14 +64,23 @@ def opened(address: Address) -> Iterator[Connection]:
         yield connection
 
 
-def fetched(connection: Connection, query: Select[Any]) -> Columns:
-    """The columns of a query, of the driver's tuples: SQLAlchemy's take twice the time.
+def blocks(connection: Connection, query: Select[Any]) -> Iterator[Columns]:
+    """The columns of some rows of a query at a time, of none at first.
 
-    Few tuples are there at once: Python's garbage collector would look at each again and again.
+    They are of the driver's tuples: SQLAlchemy's take twice the time. Few tuples are there at once:
+    Python's garbage collector would look at each again and again.
     """
     cursor = connection.execute(query).cursor
-    columns: Columns = [[] for _ in cursor.description]
+    yield [[] for _ in cursor.description]
     while rows := cursor.fetchmany(AT_A_TIME):
-        for known, values in zip(columns, zip(*rows, strict=True), strict=True):
+        yield [list(values) for values in zip(*rows, strict=True)]
+
+
+def fetched(connection: Connection, query: Select[Any]) -> Columns:
+    """The columns of a query."""
+    every = blocks(connection, query)
+    columns = next(every)
+    for block in every:
+        for known, values in zip(columns, block, strict=True):
             known += values
     return columns

@@ -30,16 +30,14 @@ from tracker.store.records import (
     VERSIONS,
     Finished,
     Kind,
-    Known,
     Point,
+    Run,
     in_blocks,
 )
 from tracker.store.retry import Retry
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from tracker.store.runs import Runs
 
 ROWS = tuple(queries.PAIRS)
@@ -69,14 +67,20 @@ class Reader:
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
-        return _table(self._fetched(select(queries.RUNS)), RUN_COLUMNS)
+
+        def attempt() -> pa.Table:
+            with queries.opened(self.address) as connection:
+                blocks = queries.blocks(connection, select(queries.RUNS))
+                return pa.concat_tables(_table(block, RUN_COLUMNS) for block in blocks)
+
+        return self.retry(attempt).combine_chunks()
 
     def rows(self, run_ids: Sequence[str]) -> Tables:
         """Params, tags and latest metrics of these runs."""
         found = {name: self._of(source, run_ids) for name, source in queries.PAIRS.items()}
         return {name: _table(columns, STAGING[name]) for name, columns in found.items()}
 
-    def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
+    def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Run]:
         """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
         if run_ids is None:
             columns = self._fetched(select(queries.RUNS).where(queries.RUNS.c.kind == kind))
@@ -84,7 +88,7 @@ class Reader:
             columns = self._of(queries.RUNS, run_ids)
         order = [("start_time", "descending"), ("run_id", "ascending")]
         runs = _table(columns, RUN_COLUMNS).sort_by(order)
-        return as_known(runs, self.rows(runs["run_id"].to_pylist()))
+        return as_runs(runs, self.rows(runs["run_id"].to_pylist()))
 
     def finished(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
@@ -132,11 +136,11 @@ class Reader:
 
     # What is made of these
 
-    def of_kind(self, kind: str) -> list[Known]:
+    def of_kind(self, kind: str) -> list[Run]:
         """The runs of a kind that are not deleted, newest first."""
         return self.some(kind=kind)
 
-    def run(self, run_id: str) -> Known:
+    def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""
         for found in self.some(run_ids=[run_id]):
             return found
@@ -156,7 +160,7 @@ class Reader:
         order = [("run_id", "ascending"), ("step", "ascending")]
         return both.select(STAGING["histories"].names).sort_by(order)
 
-    def logged(self, run_ids: Sequence[str], histories: Sequence[str] = ()) -> list[Known]:
+    def logged(self, run_ids: Sequence[str], histories: Sequence[str] = ()) -> list[Run]:
         """These runs, in order, with the histories of those names, where they are kept."""
         found = {run.run_id: run for run in self.some(run_ids=run_ids)}
         kept = [run.run_id for run in found.values() if histories and HISTORIES not in run.tags]
@@ -168,7 +172,7 @@ class Reader:
                 curves[run_id].setdefault(key, []).append(_number(value))
         return [replace(found[i], histories=curves.get(i, {})) for i in run_ids if i in found]
 
-    def whole(self, run_ids: Sequence[str]) -> list[Known]:
+    def whole(self, run_ids: Sequence[str]) -> list[Run]:
         """These runs, in order, with every value of their metrics."""
         found = {run.run_id: run for run in self.some(run_ids=run_ids)}
         points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
@@ -194,7 +198,7 @@ class ClientReader(Reader):
         # A run that is begun between two of MLflow's pages has the last of the first come again.
         seen, pages = set[str](), [self._tables([])]
         runs = self.store.runs(list(self.names))
-        while some := {run.info.run_id: run for run in islice(runs, AT_A_TIME)}:
+        while some := {run.run_id: run for run in islice(runs, AT_A_TIME)}:
             pages.append(self._tables(run for run_id, run in some.items() if run_id not in seen))
             seen |= some.keys()
         return {name: pa.concat_tables(page[name] for page in pages) for name in pages[0]}
@@ -204,20 +208,16 @@ class ClientReader(Reader):
         known = list(runs)
         rows = [
             (
-                *(run.info.run_id, run.info.run_name),
-                *(run.info.experiment_id, self.names.get(run.info.experiment_id, "")),
-                *(run.data.tags.get("kind"), run.info.status),
-                *(run.info.start_time, run.info.end_time),
-                *(run.data.tags.get(MEASURED_AT, ""), run.info.artifact_uri),
+                *(run.run_id, run.name),
+                *(run.experiment_id, self.names.get(run.experiment_id, "")),
+                *(run.tags.get("kind"), run.status),
+                *(run.started_ms, run.ended_ms),
+                *(run.tags.get(MEASURED_AT, ""), run.artifact_uri),
             )
             for run in known
         ]
         pairs = {
-            name: [
-                (run.info.run_id, *pair)
-                for run in known
-                for pair in getattr(run.data, name).items()
-            ]
+            name: [(run.run_id, *pair) for run in known for pair in getattr(run, name).items()]
             for name in ROWS
         }
         tables = {n: _table(_columns(rows, 3), STAGING[n]) for n, rows in pairs.items()}
@@ -232,18 +232,16 @@ class ClientReader(Reader):
         wanted, tables = pa.array(run_ids, pa.string()), self.everything
         return {n: tables[n].filter(pc.is_in(tables[n]["run_id"], value_set=wanted)) for n in ROWS}
 
-    def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
+    def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Run]:
         """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
-        if run_ids is None:
-            tables = self._tables(self.store.runs(list(self.names), f"tags.kind = '{kind}'"))
-        else:
-            tables = self._tables(map(self.store.run, run_ids))
-        return as_known(tables["runs"], tables)
+        if run_ids is not None:
+            return [self.store.run(run_id) for run_id in run_ids]
+        return [*self.store.runs(list(self.names), f"tags.kind = '{kind}'")]
 
     def finished(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
         return {
-            run.data.tags["key"]: Finished.told(run.info.run_id, run.data.tags, run.data.metrics)
+            run.tags["key"]: Finished.told(run.run_id, run.tags, run.metrics)
             for digest in digests
             for run in self.store.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'")
         }
@@ -253,7 +251,7 @@ class ClientReader(Reader):
         from mlflow.entities import ViewType
 
         ids = [e.experiment_id for e in self.store.client.search_experiments(ViewType.ALL)]
-        return {run.info.run_id for run in self.store.runs(ids, deleted_too=True)}
+        return {run.run_id for run in self.store.runs(ids, deleted_too=True)}
 
     def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Columns:
         """The values of metrics of these runs, of those names or of all: POINTS, None for NaN."""
@@ -273,7 +271,7 @@ class ClientReader(Reader):
         return _columns(rows, len(POINTS))
 
 
-def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
+def as_runs(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Run]:
     """Runs of a reader with what is logged of them, in order."""
     for name in ("start_time", "end_time"):
         place = runs.schema.get_field_index(name)
@@ -282,12 +280,11 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
     told = {name: _by_run(*(rows[name][column].to_pylist() for column in columns)) for name in ROWS}
     params, tags, metrics = (told[name] for name in ROWS)
     return [
-        Known(
+        Run(
             run_id=(run_id := run["run_id"]),
             name=run["name"],
             kind=run["kind"] or "",
             status=run["status"],
-            experiment=run["experiment"],
             experiment_id=run["experiment_id"],
             started_ms=run["start_time"],
             ended_ms=run["end_time"],

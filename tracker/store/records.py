@@ -149,11 +149,11 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Known:
+class Run:
     """A run as it is read.
 
     Attributes:
-        experiment: the name of its experiment. artifact_uri: where its files are.
+        artifact_uri: where its files are.
         started_ms, ended_ms: milliseconds since 1970; it has no end while it runs.
         metrics: the latest value of each; NaN where that was logged.
         histories: the values of metrics with one a step, from step 0, by name; and
@@ -164,7 +164,6 @@ class Known:
     name: str
     kind: str
     status: str
-    experiment: str
     experiment_id: str
     started_ms: int
     ended_ms: int | None
@@ -174,6 +173,11 @@ class Known:
     metrics: Mapping[str, float]
     histories: Mapping[str, list[float]] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """That it took; 0 while it runs."""
+        return 0.0 if self.ended_ms is None else (self.ended_ms - self.started_ms) / 1000
 
     def record(self, artifacts: Mapping[str, bytes]) -> Record:
         """The run as it is written again, with these files and its own times."""

@@ -40,8 +40,8 @@ def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -
         found = list(client.search_model_versions(f"run_id = '{run_id}'"))
         own = [version for version in found if version.name == name]
         if not own:
-            store.artifacts.write(run.info.artifact_uri, files)
-            own = [client.create_model_version(name, run.info.artifact_uri, run_id)]
+            store.artifacts.write(run.artifact_uri, files)
+            own = [client.create_model_version(name, run.artifact_uri, run_id)]
     except MlflowException as error:
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
@@ -49,7 +49,7 @@ def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -
             f"MLflow does not register the model as '{name}': {str(error).splitlines()[0]}"
         ) from error
     said = json.dumps(sorted({version.name for version in (*found, *own)}))
-    if run.data.tags.get(REGISTERED) != said:
+    if run.tags.get(REGISTERED) != said:
         client.set_tag(run_id, REGISTERED, said)
         client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
     return str(own[0].version)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run, ViewType
+from mlflow import MlflowClient, entities
+from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 
 from tracker.store.addresses import Address
 from tracker.store.files import Artifacts
-from tracker.store.records import Kind
+from tracker.store.records import Kind, Run
 from tracker.store.retry import Retry
 from tracker.store.settings import settle_mlflow
 from unlearning.errors import UserError
@@ -58,7 +58,7 @@ class Runs:
         while experiment_ids:
             order = ["attributes.start_time DESC"]
             page = self.client.search_runs(experiment_ids, filter_string, view, PAGE, order, token)
-            yield from page
+            yield from map(_as_read, page)
             token = page.token
             if not token:
                 return
@@ -74,7 +74,7 @@ class Runs:
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""
         try:
-            return self.client.get_run(run_id)
+            return _as_read(self.client.get_run(run_id))
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
@@ -88,3 +88,21 @@ class Runs:
             except BaseException:
                 self.retry.give_up()  # the pool waits for all that are in flight
                 raise
+
+
+def _as_read(run: entities.Run) -> Run:
+    """A run of MLflow's as plain values."""
+    info, data = run.info, run.data
+    return Run(
+        run_id=info.run_id,
+        name=info.run_name,
+        kind=data.tags.get("kind", ""),
+        status=info.status,
+        experiment_id=info.experiment_id,
+        started_ms=info.start_time,
+        ended_ms=info.end_time,
+        artifact_uri=info.artifact_uri or "",
+        params=data.params,
+        tags=data.tags,
+        metrics=data.metrics,
+    )

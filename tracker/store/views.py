@@ -15,11 +15,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.records import AVERAGED, PARENT, POINTS_LOST, READ, Finished, Kind
+from tracker.store.records import AVERAGED, PARENT, POINTS_LOST, READ, Finished, Kind, Run
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from tracker.store.write import Store
 
 LARGE = 5000  # members from which on a sweep is not sorted by MLflow: it takes seconds for these
@@ -97,7 +95,7 @@ def tag_members(
 
 def _size_of(sweep: Run) -> int:
     """How many members a sweep has planned."""
-    params = sweep.data.params
+    params = sweep.params
     return int(params.get("samples", 0)) * len(params.get("algorithms", "").split(","))
 
 
@@ -123,10 +121,10 @@ def add(store: Store, experiment_id: str, sweep_id: str) -> None:
 
 
 def _of_children(sweep: Run) -> dict[str, Any]:
-    own, gt = f"tags.`{PARENT}` = '{sweep.info.run_id}'", f"metrics.`{AVERAGED['gt']}`"
+    own, gt = f"tags.`{PARENT}` = '{sweep.run_id}'", f"metrics.`{AVERAGED['gt']}`"
     if not is_large(_size_of(sweep)):
         return _table(own, gt, MEMBERS)
-    if TAGGED in sweep.data.tags:
+    if TAGGED in sweep.tags:
         return _table(f"{own} and tags.`{TAG}` = '{HARDEST}'", gt, MEMBERS)
     return _table(own, "attributes.start_time", MEMBERS, ascending=False)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import Reader
-from tracker.store.records import Kind, Known
+from tracker.store.records import Kind, Run
 from unlearning.checkpoints import decode, ends_of, read_tensors
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
@@ -76,7 +76,7 @@ def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
     return restored(reader, run_id)[1]
 
 
-def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
+def restored(reader: Reader, run_id: str) -> tuple[Run, dict[str, Tensor]]:
     """The base model of a child run or unlearning, and the model that it came to, bit for bit.
 
     Base weights, the difference and the result are each compared with what their runs recorded.

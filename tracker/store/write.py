@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from analysis.atomic import make_folder
@@ -28,9 +28,9 @@ from tracker.store.records import (
     Data,
     Finished,
     Kind,
-    Known,
     Measured,
     Record,
+    Run,
     all_metrics,
     all_tags,
     in_blocks,
@@ -201,7 +201,8 @@ class Store(Runs):
             status: RUNNING for one that is only begun.
         """
         parents = {record.tags[PARENT] for record in records if PARENT in record.tags}
-        inputs = {p: found.dataset_inputs for p in parents if (found := self.run(p).inputs)}
+        found = {parent: self.client.get_run(parent).inputs for parent in parents}
+        inputs = {parent: own.dataset_inputs for parent, own in found.items() if own}
 
         def write(record: Record) -> tuple[str, bool]:
             is_only = record.tags["kind"] != Kind.MEMBER  # these have one driver
@@ -226,9 +227,9 @@ class Store(Runs):
         if kind == Kind.BASE_MODEL:
             same += f" and tags.weights_sha256 = '{weights}'"
         there = BEGUN if status == "RUNNING" else WHOLE
-        found = [run.info for run in self.runs([experiment_id], same) if run.info.status in there]
-        first = min(found, key=lambda info: (info.start_time, info.run_id), default=None)
-        return str(first.run_id) if first else ""
+        found = [run for run in self.runs([experiment_id], same) if run.status in there]
+        first = min(found, key=lambda run: (run.started_ms, run.run_id), default=None)
+        return first.run_id if first else ""
 
     def _begin(self, experiment_id: str, record: Record) -> str:
         """A run with all of its record, still RUNNING; its run id."""
@@ -257,7 +258,7 @@ class Store(Runs):
             self.client.log_batch(run_id, some)
         self.client.log_batch(run_id, last, params, tags)
 
-    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Known]) -> None:
+    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Run]) -> None:
         """Write metrics and tags onto runs, by their ids.
 
         Args:
@@ -283,18 +284,18 @@ class Store(Runs):
         """Members that are done, by key, of all sweeps, with any of these digests."""
         return self.reader.finished(digests)
 
-    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Known]:
+    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Run]:
         """All that is logged of these members, in order, with the histories of those names."""
         return self.reader.logged(run_ids, histories)
 
     def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
         """Add a file to a finished run, or replace it, and set a tag that tells of it."""
-        self.artifacts.write(self.run(run_id).info.artifact_uri, {name: content})
+        self.artifacts.write(self.run(run_id).artifact_uri, {name: content})
         self.client.set_tag(run_id, *tag)
 
     def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> bool:
         """Log metrics of a finished run that are not there yet, or were others; whether any was."""
-        known, now = self.run(run_id).data.metrics, milliseconds()
+        known, now = self.run(run_id).metrics, milliseconds()
         new = [Metric(n, value, now, 0) for n, value in metrics.items() if known.get(n) != value]
         if new:
             self.client.log_batch(run_id, new)
@@ -320,9 +321,9 @@ class Store(Runs):
 
     def retag(self, sweep_id: str, name: str, values: Mapping[str, str]) -> None:
         """Give child runs of a sweep a tag, by their ids, and take it from all others."""
-        experiment_id = self.run(sweep_id).info.experiment_id
+        experiment_id = self.run(sweep_id).experiment_id
         tagged = f"tags.`{PARENT}` = '{sweep_id}' and tags.`{name}` LIKE '%'"
-        before = {r.info.run_id: r.data.tags[name] for r in self.runs([experiment_id], tagged)}
+        before = {r.run_id: r.tags[name] for r in self.runs([experiment_id], tagged)}
         self._change({i: ({}, {name: v}) for i, v in values.items() if before.get(i) != v}, {})
         self.at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
 
@@ -331,7 +332,7 @@ class Store(Runs):
         try:
             self.client.delete_tag(run_id, name)
         except MlflowException:
-            if name in self.run(run_id).data.tags:
+            if name in self.run(run_id).tags:
                 raise
 
     def discard(self, run_ids: Iterable[str]) -> None:
@@ -343,8 +344,8 @@ class Store(Runs):
         """Delete the checkpoint of a member that stays."""
         run = self.run(run_id)
         self.untag(run_id, "checkpoint")  # first the record: a file without one is only a stray
-        for name in files_of({"checkpoint": run.data.tags.get("checkpoint", "")}):
-            self.artifacts.delete(run.info.artifact_uri, name)
+        for name in files_of({"checkpoint": run.tags.get("checkpoint", "")}):
+            self.artifacts.delete(run.artifact_uri, name)
 
     # Parent runs
 
@@ -365,8 +366,8 @@ class Store(Runs):
     def discard_half_written(self, sweep_id: str) -> None:
         """Delete child runs that processes left half written; all members are there by now."""
         half = f"tags.`{PARENT}` = '{sweep_id}' and attributes.status != 'FINISHED'"
-        found = list(self.runs([self.run(sweep_id).info.experiment_id], half))
-        self.discard(run.info.run_id for run in found)
+        found = list(self.runs([self.run(sweep_id).experiment_id], half))
+        self.discard(run.run_id for run in found)
 
     def close_sweep(
         self,

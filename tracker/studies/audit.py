@@ -17,7 +17,6 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import torch
-from mlflow.entities import Run
 from torch import Tensor
 
 from tracker.base.base_models import BaseRun
@@ -28,6 +27,7 @@ from tracker.store.records import (
     NOTE,
     Kind,
     Record,
+    Run,
     code_version,
     in_blocks,
     milliseconds,
@@ -128,10 +128,10 @@ def audit(
     base_run, record = asked.base_run, _record(asked)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     known = store.find_sweep(experiment_id, asked.key, Kind.AUDIT)
-    if known is not None and known.info.status == "FINISHED":
+    if known is not None and known.status == "FINISHED":
         progress(len(asked.references), "found")
-        table = read_audited(store.artifacts, known.info.artifact_uri, known.data.tags)
-        return str(known.info.run_id), evaluated(table)[0]
+        table = read_audited(store.artifacts, known.artifact_uri, known.tags)
+        return known.run_id, evaluated(table)[0]
     run_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.AUDIT)
     with at_work(store, run_id, f"audit {record.name}", say):
         found = _answers(store, asked, engine, progress)
@@ -222,7 +222,7 @@ class _Auditor:
         Args:
             rows: of the samples, (K,). phi: of the model before, (K,).
         """
-        plan, seed = self.asked.plan, int(self.asked.sweep.data.params["seed"])
+        plan, seed = self.asked.plan, int(self.asked.sweep.params["seed"])
         target, unknown = None, torch.zeros(len(rows), dtype=torch.bool)
         if plan.until == REFERENCE:
             target = self.judges.mapped(phi, self.at[rows])
@@ -323,11 +323,11 @@ def _record(asked: Audit) -> Record:
     sweep, names = asked.sweep, ",".join(asked.plan.settings)
     note = NOTES.format(name=asked.plan.name, names=names, models=asked.models, first=asked.first)
     params = {
-        "sweep_id": sweep.info.run_id,
+        "sweep_id": sweep.run_id,
         "algorithms": names,
         "samples": len(asked.plan.sample_ids),
         "until": asked.plan.until,
-        "seed": sweep.data.params["seed"],
+        "seed": sweep.params["seed"],
         "models": asked.models,
         "references": len(asked.references),
         "reference_share": asked.how.share,

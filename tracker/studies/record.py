@@ -9,12 +9,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tracker.base.references import ACCURACY, SECONDS
+from tracker.store.records import Run
 from tracker.sweep.plan import FLIP
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from tracker.base.base_models import BaseRun
     from tracker.studies.request_table import Row
     from tracker.studies.requests import Requests
@@ -48,7 +47,7 @@ def as_record(
     earlier = requests.earlier.record if requests.earlier else {}
     kept = next(trial for trial in trials if trial["is_kept"])
     spent = earlier.get("spent", {"calls": 0, "seconds": 0.0})
-    begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    begun = datetime.fromtimestamp(run.started_ms / 1000, UTC)
     return {
         "is_done": bool(metrics["is_done"]),
         "measure": MEASURES[plan.until],
@@ -86,7 +85,7 @@ def as_record(
         },
         "retraining": _retraining(base, base_run, metrics, earlier.get("retraining", {})),
         "metrics": dict(sorted(metrics.items())),
-        "run": run.info.run_id,
+        "run": run.run_id,
         "key": requests.key,
         "begun": begun.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,7 +104,7 @@ def _references(base: Run, base_run: BaseRun) -> dict[str, Any] | None:
         return None
     return {
         "models": len(references),
-        "test_accuracy": base.data.metrics.get(ACCURACY),
+        "test_accuracy": base.metrics.get(ACCURACY),
         "shift": references.shift,
         "digest": references.digest,
         "recipe": None if origin is None else vars(origin.recipe),
@@ -127,9 +126,8 @@ def _retraining(
     if earlier.get("by") == "measured":
         return {**earlier, "by": "measured earlier"}
     if base_run.is_trained:
-        seconds: float | None = (base.info.end_time - base.info.start_time) / 1000
-        return {"seconds": seconds, "points_lost": None, "by": "the base model's training"}
-    seconds = base.data.metrics.get(SECONDS)
+        return {"seconds": base.seconds, "points_lost": None, "by": "the base model's training"}
+    seconds = base.metrics.get(SECONDS)
     return {"seconds": seconds, "points_lost": None, "by": "the reference models' training"}
 
 

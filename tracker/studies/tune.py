@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import fmean
 
 import jinja2
-from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS, Engine, Pool, Stop
@@ -30,6 +29,7 @@ from tracker.store.records import (
     NOTE,
     Kind,
     Record,
+    Run,
     as_tag,
     code_version,
     in_blocks,
@@ -94,7 +94,7 @@ class Trials:
         end = _ends(self.references).values()
         self.digest = sha256_of("trial", *parts, self.seed, VERSION, *end)[:16]
         made = self.store.finished_runs(Kind.TRIAL, f"tags.key LIKE '{self.digest}%'")
-        self.known = {run.data.tags["key"]: run.data.metrics for run in made}
+        self.known = {run.tags["key"]: run.metrics for run in made}
 
     def key(self, algorithm: Algorithm, sample_ids: Sequence[int]) -> str:
         """Equal keys mean that the same was done to the same samples."""
@@ -186,7 +186,7 @@ def tune(
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     record = _record(base_run, todo, sample_ids, seed, references)
     tuning_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.TUNING)
-    is_done = store.run(tuning_id).info.status == "FINISHED"
+    is_done = store.run(tuning_id).status == "FINISHED"
     trials = Trials(store, base_run, experiment_id, tuning_id, sample_ids, seed, references)
     with nullcontext() if is_done else at_work(store, tuning_id, f"tuning {record.name}"):
         found = [_searched(task, trials, engine, progress) for task in todo]
@@ -273,7 +273,7 @@ def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
     said: str = template.render(
         begins=BEGINS,
         run=tuned.run,
-        day=datetime.fromtimestamp(tuned.run.info.start_time / 1000, UTC).date(),
+        day=datetime.fromtimestamp(tuned.run.started_ms / 1000, UTC).date(),
         base=base_run,
         enough=f"{ENOUGH:.0%}",
         every=tuned.found,

@@ -16,12 +16,19 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from mlflow.entities import Run
 from torch import Tensor
 
 from tracker.base.base_models import BaseRun
 from tracker.store.files import Damaged
-from tracker.store.records import PARENT, Kind, Record, code_version, milliseconds, this_process
+from tracker.store.records import (
+    PARENT,
+    Kind,
+    Record,
+    Run,
+    code_version,
+    milliseconds,
+    this_process,
+)
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import PROCESS, Store
 from tracker.studies import RECORD, REQUESTS
@@ -84,33 +91,30 @@ def find(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten | Non
     """What became of these requests, if that is known. Raises Damaged where files are lost."""
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run = store.find_sweep(experiment_id, requests.key, Kind.UNLEARNING)
-    if run is None or run.info.status != "FINISHED":
+    if run is None or run.status != "FINISHED":
         return None
     return read(store, base_run, run)
 
 
 def read(store: Store, base_run: BaseRun, run: Run) -> Forgotten:
     """A finished unlearning of a base model. Raises Damaged where files are lost."""
-    info, data = run.info, run.data
-    rows = read_rows(store.artifacts, info.artifact_uri, info.run_id, data.tags)
+    rows = read_rows(store.artifacts, run.artifact_uri, run.run_id, run.tags)
     state = _weights(store, base_run, run)
-    record = json.loads(store.artifacts.read(info.artifact_uri, RECORD) or b"{}")
-    return Forgotten(
-        info.run_id, info.run_name, data.tags["key"], rows, data.metrics, state, record
-    )
+    record = json.loads(store.artifacts.read(run.artifact_uri, RECORD) or b"{}")
+    return Forgotten(run.run_id, run.name, run.tags["key"], rows, run.metrics, state, record)
 
 
 def run_of(store: Store, run_id: str) -> Run | None:
     """The run of a finished unlearning; None where there is none of that id."""
     runs = store.finished_runs(Kind.UNLEARNING)
-    return next((run for run in runs if run.info.run_id == run_id), None)
+    return next((run for run in runs if run.run_id == run_id), None)
 
 
 def _weights(store: Store, base_run: BaseRun, run: Run) -> dict[str, Tensor]:
     """The state dict of an unlearning, or of a step of one. Raises Damaged where it is lost."""
-    unlearning = run.data.tags.get(PARENT, run.info.run_id)
+    unlearning = run.tags.get(PARENT, run.run_id)
     try:
-        checkpoint = read_checkpoint(store.artifacts, run.info.artifact_uri, run.data.tags)
+        checkpoint = read_checkpoint(store.artifacts, run.artifact_uri, run.tags)
     except Damaged as damage:
         raise Damaged(
             f"of unlearning {unlearning}, {damage}: delete run {unlearning} in MLflow, and call "
@@ -131,7 +135,7 @@ def forget(
     """
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     known = store.find_sweep(experiment_id, requests.key, Kind.UNLEARNING)
-    kept = known and store.artifacts.read(known.info.artifact_uri, REQUESTS)
+    kept = known and store.artifacts.read(known.artifact_uri, REQUESTS)
     first, names = requests.plans[0], requests.algorithms
     how = {"order": str(requests.orders[0]), "rounds": requests.rounds}
     if requests.until != FLIP:
@@ -153,8 +157,8 @@ def forget(
     )
     run = store.run(store.begin_sweep(experiment_id, record, base_run.data, Kind.UNLEARNING))
     if known and not kept:  # the process that began it died before it wrote the file
-        store.artifacts.write(run.info.artifact_uri, record.artifacts)
-    run_id, what = str(run.info.run_id), f"unlearning {run.info.run_name}"
+        store.artifacts.write(run.artifact_uri, record.artifacts)
+    run_id, what = run.run_id, f"unlearning {run.name}"
     with at_work(store, run_id, what, lambda line: told(0, line)) as check_driver:
         _Unlearning(store, base_run, requests, run, told, check_driver).go_on()
     done = find(store, base_run, requests)
@@ -179,14 +183,14 @@ class _Unlearning:
 
     def go_on(self) -> None:
         """Make all trials that are left, keep one, and finish the run."""
-        asked, run_id = self.requests, str(self.run.info.run_id)
+        asked, run_id = self.requests, self.run.run_id
         mine = f"tags.`{PARENT}` = '{run_id}'"
         steps = [*self.store.finished_runs(Kind.STEP, mine)]
         trials = list[_Trial]()
 
         def made(plan: Plan, order: Order) -> None:
             number = len(trials) + 1
-            own = [run for run in steps if int(run.data.params["trial"]) == number]
+            own = [run for run in steps if int(run.params["trial"]) == number]
             trials.append(_Trial(self, plan, order, number, own))
             trials[-1].go_on()
 
@@ -210,7 +214,7 @@ class _Unlearning:
 
     def _finish(self, trials: Sequence[_Trial]) -> None:
         """Write what it all came to, and end the parent run."""
-        store, run_id, base_run = self.store, str(self.run.info.run_id), self.base_run
+        store, run_id, base_run = self.store, self.run.run_id, self.base_run
         kept, models = self._kept(trials), {"before": base_run.model.state}
         rows = list(kept.rows)
         models["after"], took = kept.state, dict[str, float]()
@@ -249,7 +253,7 @@ class _Unlearning:
             weights.tags["weights_sha256"],
         )
         files = {TABLE: table, RECORD: as_file(record), **weights.file}
-        store.artifacts.write(self.run.info.artifact_uri, files)
+        store.artifacts.write(self.run.artifact_uri, files)
         how = {"algorithm": kept.algorithm.name, "settings": kept.algorithm.settings()}
         own = {TAG: hashlib.sha256(table).hexdigest(), KEPT: json.dumps(how)}
         for tag in (weights.tags | own).items():
@@ -303,13 +307,13 @@ class _Trial:
         self.holders: list[str] = []
         self._take_over(job.requests.earlier.state if job.requests.earlier else {})
         last = None
-        for run in sorted(steps, key=lambda run: run.data.tags["key"]):
-            at, said = run.data.params, run.data.metrics
+        for run in sorted(steps, key=lambda run: run.tags["key"]):
+            at, said = run.params, run.metrics
             lost, seconds = said["points_lost_by_step"], said.get("seconds", 0.0)
             where = int(at["round"]), int(at["place"])
             self.taken.append(_Step(*where, int(said["steps"]), lost, seconds))
             last = run if said["steps"] else last
-            self.holders += [run.info.run_id] if "checkpoint" in run.data.tags else []
+            self.holders += [run.run_id] if "checkpoint" in run.tags else []
         if last is not None:
             self._take_over(_weights(self.store, self.base_run, last))
         self.drop_weights(keep=1)  # of steps before it, which a process that died still kept
@@ -386,7 +390,7 @@ class _Trial:
                 **{f"{name}.{setting}": v for setting, v in self.algorithm.settings().items()},
             },
             tags={
-                PARENT: str(self.job.run.info.run_id),
+                PARENT: self.job.run.run_id,
                 "key": f"{self.job.requests.key}-{self.number:03d}{round_:04d}{place:06d}",
                 "status": status,
                 "code_version": code_version(),
@@ -409,7 +413,7 @@ class _Trial:
             ended_ms=milliseconds(),
         )
         self.job.check_driver()
-        experiment_id = str(self.job.run.info.experiment_id)
+        experiment_id = self.job.run.experiment_id
         run_id = self.store.log_once(Kind.STEP, experiment_id, record, self.base_run.data)
         self.taken.append(step)
         if steps:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mlflow.entities import Run
 from torch import Tensor
 
 import factors
@@ -27,8 +26,8 @@ from tracker.store.records import (
     POINTS_LOST,
     READ,
     VERSIONS,
-    Known,
     Record,
+    Run,
     as_tag,
     code_version,
     milliseconds,
@@ -229,11 +228,11 @@ class ChunkRunner:
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
     """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
-    said = json.loads(sweep.data.tags.get(EXECUTION, "{}"))
+    said = json.loads(sweep.tags.get(EXECUTION, "{}"))
     return {name: Execution(how) for name, how in said.items()}
 
 
-def is_the_same(before: Known, record: Record) -> bool:
+def is_the_same(before: Run, record: Record) -> bool:
     """Whether a member came to the weights that its run already has.
 
     Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the

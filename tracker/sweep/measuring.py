@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from mlflow.entities import Run
 from torch import Tensor
 
 import factors
@@ -29,8 +28,8 @@ from tracker.store.records import (
     KEPT_STEP,
     MEASURED_AT,
     Finished,
-    Known,
     Measured,
+    Run,
     in_blocks,
     milliseconds,
     read_tag,
@@ -159,11 +158,11 @@ def measure_sweep(
         with bar(len(members)) as progress:
             outcome = measure(store, base_run, members, plan.remaining_count, engine, progress)
         planned, done = plan.planned(), finished_of(store, plan)
-        if views.TAGGED in sweep.data.tags:  # GT may be another one by now
-            views.tag_members(store, sweep.info.run_id, planned, done)
+        if views.TAGGED in sweep.tags:  # GT may be another one by now
+            views.tag_members(store, sweep.run_id, planned, done)
         metrics = aggregates(planned, done, base_run.test_accuracy)
-        if store.note_metrics(sweep.info.run_id, metrics):
-            store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
+        if store.note_metrics(sweep.run_id, metrics):
+            store.client.set_tag(sweep.run_id, MEASURED_AT, str(milliseconds()))
     outcome.current = len(done) - len(members)
     return outcome
 
@@ -214,7 +213,7 @@ class _Member:
     """A member that lacks something, its run, and its checkpoint where one is needed."""
 
     lacking: Lacking
-    run: Known
+    run: Run
     checkpoint: bytes | None
 
 
@@ -230,7 +229,7 @@ def _chunks(
         lost: is told why a checkpoint cannot be read.
     """
 
-    def read(member: Lacking, run: Known) -> _Member | None:
+    def read(member: Lacking, run: Run) -> _Member | None:
         if all(f.phase == "pre" or f.is_logged for f in member.measurable):
             return _Member(member, run, None)
         try:
@@ -332,13 +331,13 @@ class _Measurer:
         return Chunk(base, positions.to(base.device), unlearned, base.some(self.remaining_count))
 
 
-def _numbers(runs: Sequence[Known], metric: str) -> Tensor:
+def _numbers(runs: Sequence[Run], metric: str) -> Tensor:
     """A metric of K members, (K,) float64; NaN where one has none."""
     values = [run.metrics.get(metric, torch.nan) for run in runs]
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _curve(runs: Sequence[Known], name: str) -> Tensor:
+def _curve(runs: Sequence[Run], name: str) -> Tensor:
     """A history of K members, (K, most steps) float64; NaN past a member's last step."""
     if not all(run.histories for run in runs):
         return not_kept()  # of none in a chunk

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
-from mlflow.entities import Run
 
 from analysis.words import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
-from tracker.store.records import Finished
+from tracker.store.records import Finished, Run
 from tracker.store.views import COUNT, EASIEST, TAG, is_large
 from tracker.sweep.plan import PLAN, KeptPlan, Plan
 from unlearning import algorithms
@@ -77,9 +76,9 @@ def sweep_note(
     return TEMPLATES.get_template("sweep_note.md.j2").render(
         samples=counted(samples, "training sample"),
         algorithms=counted(len(names), "algorithm"),
-        params=sweep.data.params,
-        sweep_id=sweep.info.run_id,
-        base=base.info,
+        params=sweep.params,
+        sweep_id=sweep.run_id,
+        base=base,
         table=[["algorithm", *columns], ["---"] * (1 + len(columns)), *rows],
         max_loss=f"{MAX_LOSS:g}",
         test_accuracy=f"{test_accuracy:.1%}",

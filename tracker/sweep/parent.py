@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 
 import torch
-from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
 from tracker.store import views
 from tracker.store.files import Damaged
-from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
+from tracker.store.records import Finished, Record, Run, code_version, milliseconds, this_process
 from tracker.store.write import PROCESS, Store
 from tracker.sweep.choosing import TRIAL
 from tracker.sweep.chunks import EXECUTION, executions_of
@@ -90,7 +89,7 @@ def found(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> str:
 
     Raises UserError where its members are executed otherwise than it is asked for.
     """
-    how, uri, run_id = executions_of(sweep), sweep.info.artifact_uri, str(sweep.info.run_id)
+    how, uri, run_id = executions_of(sweep), sweep.artifact_uri, sweep.run_id
     if asked is not None and set(how.values()) != {asked}:
         said = ", ".join(f"{name} {execution}" for name, execution in how.items())
         raise UserError(
@@ -118,9 +117,9 @@ def close(
         share: what was done of it, such as 3/16; empty if all. ended_ms: when; now if None.
     """
     sweep = store.run(sweep_id)
-    base = store.run(sweep.data.params["base_run_id"])
-    plan = load_plan(store.artifacts, sweep.info.artifact_uri, sweep_id, sweep.data.tags.get("key"))
-    planned, experiment_id = plan.planned(), sweep.info.experiment_id
+    base = store.run(sweep.params["base_run_id"])
+    plan = load_plan(store.artifacts, sweep.artifact_uri, sweep_id, sweep.tags.get("key"))
+    planned, experiment_id = plan.planned(), sweep.experiment_id
     if {*plan.keys()} <= done.keys():
         views.tag_members(store, sweep_id, planned, done)
         store.discard_half_written(sweep_id)

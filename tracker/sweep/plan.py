@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import factors
 from tracker.store.files import Artifacts, Damaged
-from tracker.store.records import MEASURED_AT, Finished, milliseconds, sha256_of
+from tracker.store.records import MEASURED_AT, Finished, Run, milliseconds, sha256_of
 from unlearning import algorithms, architectures
 from unlearning.errors import UserError
 from unlearning.registry import MODULE
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:  # else who only reads plans would wait for torch
-    from mlflow.entities import Run
-
     from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
     from tracker.store.write import Store
@@ -160,7 +158,7 @@ class Plan(Members):
             base_run,
             [algorithms.get(name).from_text(own) for name, own in kept.settings.items()],
             kept.sample_ids,
-            int(sweep.data.params["seed"]),
+            int(sweep.params["seed"]),
             kept.name,
             kept.remaining_count,
             families=families,
@@ -168,7 +166,7 @@ class Plan(Members):
         )
         if plan.sweep_key != kept.sweep_key:
             raise UserError(
-                f"sweep {sweep.info.run_id} was made by another version of the engine or of an "
+                f"sweep {sweep.run_id} was made by another version of the engine or of an "
                 "algorithm, or with other reference models, and would come out otherwise: measure "
                 "without --recompute"
             )
@@ -332,11 +330,11 @@ def add_to_catalog(store: Store, sweep: Run, rows: Iterable[Mapping[str, str]]) 
     Args:
         rows: of the catalog.
     """
-    uri = sweep.info.artifact_uri
+    uri = sweep.artifact_uri
     kept = json.loads(store.artifacts.read(uri, PLAN) or b"")
     now = {row["factor"]: dict(row) for row in rows}
     before = {column["factor"]: column for column in kept["factors"]}
     if kept["factors"] != (catalog := [*(before | now).values()]):  # in the order of before
         kept["factors"] = catalog
         store.artifacts.write(uri, {PLAN: as_file(kept)})
-        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
+        store.client.set_tag(sweep.run_id, MEASURED_AT, str(milliseconds()))

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlflow.entities import Run
-
 from tracker.store.files import Damaged
-from tracker.store.records import Finished, Kind, Record
+from tracker.store.records import Finished, Kind, Record, Run
 from tracker.store.write import Store
 from tracker.sweep.plan import Plan, load_plan
 from unlearning.errors import UserError
@@ -104,7 +102,7 @@ class Checkpoints:
 
     def __init__(self, store: Store, plan: Plan, sweep: Run | None, asked: Retention) -> None:
         self.store, self.planned = store, plan.planned()
-        before = policies_of(sweep.data.tags) if sweep else ()
+        before = policies_of(sweep.tags) if sweep else ()
         self.policies = tuple(dict.fromkeys((*before, asked)))
 
     @property
@@ -114,7 +112,7 @@ class Checkpoints:
 
     def note(self, sweep_id: str) -> None:
         """Write the policies into the tags of the sweep's run, where other sweeps see them."""
-        tags = self.store.run(sweep_id).data.tags
+        tags = self.store.run(sweep_id).tags
         for policy in self.policies:
             if policy.tag[0] not in tags:
                 self.store.client.set_tag(sweep_id, *policy.tag)
@@ -138,9 +136,9 @@ class Checkpoints:
         """The keys of the sweep's own child runs whose checkpoint no sweep wants in the end."""
         if not any(policy.count for policy in self.policies):
             return set()
-        own = {k for k, m in done.items() if m.has_checkpoint and m.sweep_id == sweep.info.run_id}
-        for run in self.store.runs([sweep.info.experiment_id], f"tags.kind = '{Kind.SWEEP}'"):
-            tags, where = run.data.tags, (run.info.artifact_uri, run.info.run_id)
+        own = {k for k, m in done.items() if m.has_checkpoint and m.sweep_id == sweep.run_id}
+        for run in self.store.runs([sweep.experiment_id], f"tags.kind = '{Kind.SWEEP}'"):
+            tags, where = run.tags, (run.artifact_uri, run.run_id)
             try:
                 plan = load_plan(self.store.artifacts, *where, tags.get("key"))
             except Damaged:  # what that sweep wants is not known

@@ -116,7 +116,7 @@ def tell(
 
     Returns: what begins the description of a run of which there are shares only, else nothing.
     """
-    before = store.run(sweep_id).data.tags.get(SHARD, "")
+    before = store.run(sweep_id).tags.get(SHARD, "")
     shares, keys = " ".join(sorted({*before.split(), *share.split()})), {*planned}
     if keys <= {*done}:
         if before:

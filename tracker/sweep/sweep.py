@@ -10,15 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from mlflow.entities import Run
-
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.images import Images
 from tracker.base.workers import Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
-from tracker.store.records import Finished, Histories, Record, as_tag, in_blocks, read_tag
+from tracker.store.records import Finished, Histories, Record, Run, as_tag, in_blocks, read_tag
 from tracker.store.write import Store
 from tracker.sweep.chunks import CHUNKS, ChunkRunner, Work, executions_of, is_the_same
 from tracker.sweep.measuring import Outcome, lacking, measure
@@ -98,8 +96,8 @@ def _is_done(
     sweep: Run, share: Share, done: Mapping[str, Finished], checkpoints: Checkpoints
 ) -> bool:
     """Whether a share is finished, with all members and the checkpoints that are wanted now."""
-    is_whole_by_now = SHARD in sweep.data.tags and share.plan.keys() <= done.keys()
-    is_there = sweep.info.status == "FINISHED" and share.keys <= done.keys()
+    is_whole_by_now = SHARD in sweep.tags and share.plan.keys() <= done.keys()
+    is_there = sweep.status == "FINISHED" and share.keys <= done.keys()
     return is_there and not is_whole_by_now and not share.keys & checkpoints.lacking(done)
 
 
@@ -133,8 +131,8 @@ class _Sweep:
     apart: int = 0
 
     def __post_init__(self) -> None:
-        store, self.sweep_id = self.store, str(self.sweep.info.run_id)
-        uri = store.run(self.base_run.run_id).info.artifact_uri
+        store, self.sweep_id = self.store, self.sweep.run_id
+        uri = store.run(self.base_run.run_id).artifact_uri
         self.images = Images(store.artifacts, uri, self.base_run.model.dataset)
 
     def go(self) -> None:
@@ -180,7 +178,7 @@ class _Sweep:
 
         As was asked for; else as the sweep was begun with, where memory has room for it.
         """
-        kept = read_tag(self.sweep.data.tags.get(CHUNKS, ""))
+        kept = read_tag(self.sweep.tags.get(CHUNKS, ""))
         sizes = runner.sizes(kept, room)
         if self.options.chunk:
             sizes = dict.fromkeys(sizes, self.options.chunk)
@@ -224,7 +222,7 @@ class _Sweep:
                 is_whole = self.options.histories is Histories.RUNS
                 new.append(own if is_whole else own.without_histories())
         self.images.keep(int(record.tags["sample_id"]) for record in new)
-        written = self.store.write_members(self.sweep.info.experiment_id, self.sweep_id, new)
+        written = self.store.write_members(self.sweep.experiment_id, self.sweep_id, new)
         self.done |= {record.key: member for record, member in zip(new, written, strict=True)}
 
     def complete(self, records: Sequence[Record]) -> None:

@@ -173,7 +173,7 @@ def choose_presets(
     experiment_id = store.experiment_id(*made_of)
     same = f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
     for sweep in store.runs([experiment_id], same):
-        return Choice.read(sweep.data.params, names, trial)
+        return Choice.read(sweep.params, names, trial)
     ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
     samples = draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
     if not samples:

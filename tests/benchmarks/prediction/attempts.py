@@ -151,7 +151,7 @@ def _cell(
 ) -> Cell:
     base_run = base_models.load(store, model, torch.device("cpu"), _data(case))
     run = store.run(sweep_ids[0])
-    plan = load_plan(store.artifacts, run.info.artifact_uri, sweep_ids[0], run.data.tags["key"])
+    plan = load_plan(store.artifacts, run.artifact_uri, sweep_ids[0], run.tags["key"])
     algorithm = algorithms.get(name)(**plan.settings[name])
     ids, measured = _measured(_store(study) / "analysis.duckdb", sweep_ids)
     found = pre_factors(store, base_run, ids)
