@@ -244,7 +244,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "base", whole
 
 
-@pytest.mark.parametrize("moment", ["transaction", "draft", "model", "disk"])
+@pytest.mark.parametrize("moment", sorted({*dying.MOMENTS} - {"chunk"}))
 def test_references_and_audits_that_are_killed_come_to_the_same(
     undisturbed: tuple[Path, Path], tmp_path: Path, moment: str
 ) -> None:
@@ -255,8 +255,8 @@ def test_references_and_audits_that_are_killed_come_to_the_same(
     assert called(folder, *UNTIL) == 0
     kills.append(killed_until_it_ends(folder, moment, ["audit"]))
     assert audited(folder) == audited(whole)
-    # Reference models have no child runs.
-    assert (kills[0] > 0, kills[1] > 0) == (moment != "transaction", True)
+    in_children = moment in ("transaction", "commit")  # reference models have none
+    assert (kills[0] > 0, kills[1] > 0) == (not in_children, True)
     assert called(folder, "load") == 0
     assert {row["audit"] for row in json.loads(checked(folder))} <= LEFT
 
@@ -295,6 +295,16 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(
     written = rows(tmp_path, MEMBERS)
     assert all(status == "FINISHED" for _, status in written)
     assert len(written) < 600, "it went on to its end"
+
+
+def test_a_stale_sweep_is_closed_by_the_next(trained: Path, tmp_path: Path) -> None:
+    own_copy(trained, tmp_path)
+    code, _ = dying.started(tmp_path, "commit", 3, sweep_of(5)).ended()
+    assert code == -signal.SIGKILL
+    running = "select count(*) from runs where status = 'RUNNING'"
+    assert rows(tmp_path, running) == [(1,)]
+    succeed("--store", tmp_path, *sweep_of(5), "--seed", "5")
+    assert rows(tmp_path, running) == [(0,)]
 
 
 def test_a_full_disk_stops_with_one_line_and_the_sweep_goes_on(
