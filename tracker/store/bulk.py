@@ -111,8 +111,9 @@ class SqlStore(Store):
         self, run_id: str, record: Record, status: str, experiment_id: int, uri: str
     ) -> Tables:
         """The rows of one run in every table, as MLflow's client would write them."""
-        metrics, params, tags = _validate_batch_log_data(
-            [Metric(*point) for point in all_metrics(record)],
+        metrics = [Metric(*point) for point in all_metrics(record)]
+        _, params, tags = _validate_batch_log_data(
+            [*{metric.key: metric for metric in metrics}.values()],  # a name has many points
             [Param(name, str(value)) for name, value in record.params.items()],
             [RunTag(name, value) for name, value in own_tags(run_id, record).items()],
         )
