@@ -29,12 +29,16 @@ from analysis.connecting import (
     CLOSED,
     MEMORY,
     STORAGE,
+    ArrowStream,
     Config,
+    Limits,
+    Stream,
     attach,
     extend,
     interruptible,
     is_unreadable,
     opened,
+    query,
     unreadable,
     with_room,
     writing,
@@ -50,7 +54,6 @@ from analysis.meanings import (
     headers,
     statements,
 )
-from analysis.queries import ArrowStream, Limits, Stream, query
 from analysis.words import STATUSES
 from unlearning import naming
 from unlearning.errors import UserError

@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from analysis.figures import courses, likeness, ranks
 from analysis.likeness import FEATURES, SAME, alike, sample_map
-from analysis.pictures_of_samples import courses, likeness, ranks
 from analysis.words import names, nested
 from tests.analysis.test_report import answers_of, members_of
 from tests.analysis.warehouses import Members

@@ -17,8 +17,8 @@ import pytest
 
 from analysis import connecting
 from analysis import warehouse as sources
+from analysis.connecting import Limits
 from analysis.meanings import statements
-from analysis.queries import Limits
 from analysis.warehouse import Changes, changes, open_warehouse, rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.mounts import mounted

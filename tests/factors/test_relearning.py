@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import factors
-from factors import relearning
+from factors import forgetting
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, pre_values
 from tests.oracles.factors import relearning as oracle
@@ -24,12 +24,12 @@ from unlearning.several import moved
 from unlearning.testing import SEED, small_base, some_positions
 
 BUDGET = 30
-FAMILIES = (relearning.CONTROL, relearning.RELEARNING)
+FAMILIES = (forgetting.CONTROL, forgetting.RELEARNING)
 
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relearning, "BUDGET", BUDGET)
+    monkeypatch.setattr(forgetting, "BUDGET", BUDGET)
 
 
 def known(below: float) -> BaseModel:
@@ -67,7 +67,7 @@ def task_of(base: BaseModel, weights: Params, position: int) -> Task:
         moved(base, weights).network,
         base.train_inputs[position],
         int(base.train_labels[position]),
-        retain_of(base, position, relearning.SEED, (BUDGET, 1, 64)),
+        retain_of(base, position, forgetting.SEED, (BUDGET, 1, 64)),
     )
 
 

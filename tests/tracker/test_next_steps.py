@@ -10,7 +10,7 @@ import pytest
 
 from tests.tracker.conftest import Indelible
 from tracker.cli import run
-from tracker.cli._session import Session
+from tracker.cli._output import Session
 
 FEW = ("--samples", 2, "--trials", 2, "--seed", 3)
 TWO = ("--algorithm", "ga", "--algorithm", "neggrad")

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from analysis.warehouse import rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
-from tracker.api import progress
+from tracker.api import place
 from tracker.cli._output import plain
 
 NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc\u202e\u2066"  # what a terminal obeys
@@ -164,7 +164,7 @@ def test_answers_say_that_a_sweep_is_not_finished(
 def test_without_a_terminal_progress_is_plain_lines(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    monkeypatch.setattr(place, "EVERY_S", 0.0)
     answer = indelible(tmp_path, "train", "--epochs", 2)
     said = [line for line in answer.err.splitlines() if line.startswith("training")]
     loss = r"loss \d+\.\d{4}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from factors import relearning
+from factors import forgetting
 from tests.tracker.conftest import Indelible
 from unlearning import datasets
 
@@ -35,7 +35,7 @@ def values(folder: Path, sweep: str) -> Values:
 def test_it_is_measured_where_it_is_asked_for_and_afterwards_the_same(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relearning, "BUDGET", 12)
+    monkeypatch.setattr(forgetting, "BUDGET", 12)
     folder = tmp_path / "s"
     source = datasets.Source(train_samples=300, test_samples=100)
     ids = datasets.load("digits", source).train.ids[:8].tolist()

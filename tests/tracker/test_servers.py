@@ -190,7 +190,7 @@ import os
 from pathlib import Path
 from mlflow.server import handlers
 from tracker.cli import ui
-from tracker.cli._session import Session
+from tracker.cli._output import Session
 
 folder = {str(tmp_path)!r}
 app = ui._app(Session(Path(folder), None, Path("data"), False, 60))

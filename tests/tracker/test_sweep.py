@@ -18,11 +18,10 @@ from tracker.store.write import Store
 from tracker.sweep import chunks, parent, sweep
 from tracker.sweep.choosing import configure, draw_samples
 from tracker.sweep.memory import halved
-from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan, as_file, read_plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.summary import aggregates
+from tracker.sweep.summary import aggregates, sweep_note
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.execution import Execution
 from unlearning.outcome import UNTIL_REFERENCE, Status

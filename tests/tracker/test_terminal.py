@@ -18,7 +18,7 @@ from analysis.warehouse import rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Done, Indelible
 from tracker.cli import cli
-from tracker.cli._session import Session
+from tracker.cli._output import Session
 
 PRINTING = [
     *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import digamma, polygamma
 
 from tests.oracles import forgetting as oracle
-from unlearning.moderation import moderated
-from unlearning.references import Moments, References, moments
+from unlearning.references import Moments, References, moderated, moments
 
 ALL = torch.arange(4)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from analysis.queries import Limits
+from analysis.connecting import Limits
 from analysis.warehouse import Table, asked, held
 from tracker.api.keywords import verb
-from tracker.api.place import Place
-from tracker.api.progress import Advance
+from tracker.api.place import Advance, Place
 from tracker.commands import Command, ask, keep, make
 from tracker.reading.listing import find_sweep
 from tracker.store.records import Run

@@ -18,8 +18,7 @@ from pathlib import Path
 import click
 
 import tracker
-from tracker.cli._output import escaped
-from tracker.cli._session import DEFAULT_FOLDER, Session
+from tracker.cli._output import DEFAULT_FOLDER, Session, escaped
 from tracker.cli.options import ClickCommand
 from tracker.commands.table import COMMANDS, GROUPS
 from unlearning.errors import Failure, Raised, UserError

@@ -1,4 +1,5 @@
-"""What commands print: data on stdout as a table, csv or json; remarks and progress on stderr.
+"""What every command is given, and what it prints: data on stdout as a table, csv or json; remarks
+and progress on stderr.
 
 Values of the user's data cannot steer a terminal: control characters are written out.
 """
@@ -11,8 +12,12 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -22,6 +27,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tracker.api import place as bars
+from tracker.api.place import Place
+from tracker.store.addresses import without_password
 from unlearning.naming import shortest
 
 # Control characters (C0, DEL and C1, all but those of lines) and what turns the direction of text.
@@ -234,3 +242,38 @@ def plain(value: Any) -> str:
         return f"{value:.10g}"
     rounded = (f"{value:.{digits}g}" for digits in range(4, 18))
     return next(text for text in rounded if not float(text).is_integer())
+
+
+STARTED = time.perf_counter()  # when the command line was imported
+DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
+
+
+@dataclass(frozen=True)
+class Session(Place):
+    """The global options."""
+
+    def say(self, line: str) -> None:
+        """A remark, on stderr."""
+        say(line)
+
+    def progress(
+        self, title: str, total: int, unit: str = ""
+    ) -> AbstractContextManager[bars.Advance]:
+        """How far a piece of work is, on stderr."""
+        return bars.progress(escaped(title), total, say=say, unit=unit)
+
+    @property
+    def command(self) -> str:
+        """The words that begin a command on this store; what the environment says is left out."""
+        uri, known = self.tracking_uri or "", os.environ.get("MLFLOW_TRACKING_URI", "")
+        options = {
+            "--store": (str(self.folder), DEFAULT_FOLDER),
+            "--tracking-uri": (without_password(uri), without_password(known)),
+            "--data-dir": (str(self.data_dir), os.environ.get("INDELIBLE_DATA_DIR", "data")),
+        }
+        words = [w for name, (own, usual) in options.items() if own != usual for w in (name, own)]
+        return shlex.join(["indelible", *words])
+
+    def line(self, *words: object) -> str:
+        """A command on this store, to be pasted as it is."""
+        return f"{self.command} {shlex.join(map(str, words))}"

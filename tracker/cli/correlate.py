@@ -12,8 +12,7 @@ from rich.text import Text
 from analysis.answers import about, with_bootstrap
 from analysis.findings import beside_paper
 from analysis.words import nested
-from tracker.cli._output import between, by_sign, show
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, between, by_sign, say, show
 from tracker.commands.ask import PAPERS, Compare, Correlate
 from unlearning.errors import UserError
 

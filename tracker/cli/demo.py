@@ -12,8 +12,7 @@ from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train, train
 from tracker.base.references import making
 from tracker.base.training import Request
 from tracker.cli import ask, correlate, make
-from tracker.cli._output import show
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, say, show
 from tracker.cli.load import load
 from tracker.commands import made
 from tracker.commands.ask import Rank, Report

@@ -14,8 +14,7 @@ from safetensors.torch import save
 from analysis.atomic import make_folder, write_atomically
 from tracker.api import checking, keeping
 from tracker.api.answers import Rows
-from tracker.cli._output import escaped, show, with_short_ids
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, escaped, say, show, with_short_ids
 from tracker.cli.load import load
 from tracker.commands.keep import Check, Load, Merge, Prune, Restore
 from tracker.reading.checking import DISCARD, REMOVE, repair, repairable, share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, say
 from tracker.commands.keep import Load
 from unlearning.errors import Failure
 

@@ -11,8 +11,7 @@ import click
 
 from tracker.api.answers import Rows
 from tracker.api.verbs import Swept
-from tracker.cli._output import print_table, show, with_short_ids
-from tracker.cli._session import STARTED, Session, say
+from tracker.cli._output import STARTED, Session, print_table, say, show, with_short_ids
 from tracker.commands.make import Demo, Measure, Sweep, Train
 from tracker.store.records import Run
 from tracker.sweep.plan import REFERENCE

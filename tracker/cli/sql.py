@@ -10,11 +10,10 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from analysis.atomic import written_atomically
+from analysis.connecting import Limits, Stream, machine_memory
 from analysis.meanings import INTERNAL
-from analysis.queries import Limits, Stream, machine_memory
 from analysis.warehouse import described
-from tracker.cli._output import escaped, only, say, show, show_blocks, texts
-from tracker.cli._session import Session
+from tracker.cli._output import Session, escaped, only, say, show, show_blocks, texts
 from tracker.commands import ask
 from unlearning.errors import UserError
 from unlearning.naming import nearest

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tracker.api.studies import Predicted, Searched
-from tracker.cli._output import between, only, show
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, between, only, say, show
 from tracker.cli.options import given
 from tracker.commands.make import Advise, Audit, Predict, Tune, Unlearn
 from tracker.studies.advise import NEEDLESS, NOTHING_DOES, TOO_DEAR, UNLEARN

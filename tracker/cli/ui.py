@@ -13,7 +13,7 @@ from flask import Flask, abort, request
 from mlflow.server import app, handlers
 from werkzeug.serving import make_server
 
-from tracker.cli._session import Session, say
+from tracker.cli._output import Session, say
 from tracker.commands.ask import Ui
 from tracker.reading import listing
 from tracker.store import views

@@ -1,24 +1,30 @@
-"""The check of a store: what has to be seen in its files, and the repair of problems."""
+"""The check of a store: what has to be seen in its files, the files of a run that its tags tell of,
+and the repair of problems."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from analysis import warehouse
 from analysis.atomic import is_draft
 from analysis.warehouse import Relation
+from tracker.base import parts
 from tracker.reading import loading
-from tracker.reading.run_files import files_of
 from tracker.store import weights
-from tracker.store.files import FOLDER, Damaged
+from tracker.store.files import FOLDER, Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, Reader, as_runs
 from tracker.store.records import RUN_ID, Kind, Run
+from tracker.store.weights import file_name, read_checkpoint, weights_and_file
+from tracker.studies import RECORD, REQUESTS, SAMPLES, audited, predicted
+from tracker.studies import request_table as asked
+from tracker.sweep.plan import PLAN, read_plan
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
@@ -136,3 +142,66 @@ def repair(store: Store, problems: Iterable[Mapping[str, Any]]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+class RunFile(NamedTuple):
+    """A file of a run.
+
+    Attributes:
+        read: its content. Raises Damaged if that is lost, or is not what was written.
+        tag: that tells of it, where the run is whole without it.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    tag: str = ""
+
+
+def files_of(artifacts: Artifacts, run: Run) -> Iterator[RunFile]:
+    """The files of a run."""
+    uri, run_id, tags = run.artifact_uri, run.run_id, run.tags
+
+    def there(name: str) -> bytes:
+        content = artifacts.read(uri, name)
+        if content is None:
+            raise Damaged(f"{name} is missing")
+        return content
+
+    def plan() -> bytes:
+        read_plan(content := artifacts.read(uri, PLAN), run_id, tags.get("key"))
+        return content or b""
+
+    def table() -> bytes:
+        asked.read_rows(artifacts, uri, run_id, tags)
+        return there(asked.TABLE)
+
+    if run.kind == Kind.BASE_MODEL:
+        name = file_name("weights", tags.get("weights_sha256", ""))
+        yield RunFile(name, lambda: weights_and_file(artifacts, uri, tags)[1])
+        for kind in parts.ALL:
+            for part in kind.names(tags):
+                content = partial(kind.content, artifacts, uri, run_id, part)
+                yield RunFile(kind.file(part), content, kind.tag(part))
+    elif run.kind == Kind.PREDICTION:
+        name = predicted.file_name(tags.get(predicted.TAG, ""))
+        yield RunFile(name, partial(predicted.predicted_file, artifacts, uri, tags))
+    elif run.kind == Kind.SWEEP:
+        yield RunFile(PLAN, plan)
+    elif run.kind == Kind.TUNING:
+        yield RunFile(SAMPLES, partial(there, SAMPLES))
+    elif run.kind == Kind.AUDIT and run.status == "FINISHED":
+        name = audited.file_name(tags.get(audited.TAG, ""))
+        yield RunFile(name, partial(audited.audited_file, artifacts, uri, tags))
+    elif run.kind == Kind.UNLEARNING:
+        yield RunFile(REQUESTS, partial(there, REQUESTS))
+        if run.status == "FINISHED":
+            yield RunFile(asked.TABLE, table)
+            yield RunFile(RECORD, partial(there, RECORD))
+    if "checkpoint" in tags:
+        name = file_name("checkpoint", tags["checkpoint"])
+        yield RunFile(name, lambda: read_checkpoint(artifacts, uri, tags) or b"")
+
+
+def contents(artifacts: Artifacts, run: Run) -> dict[str, bytes]:
+    """The files of a run, by name. Raises Damaged."""
+    return {file.name: file.read() for file in files_of(artifacts, run)}

@@ -19,7 +19,7 @@ from tracker.base import images, parts
 from tracker.base.base_models import find
 from tracker.base.companions import SECOND, UNTOUCHED
 from tracker.base.references import ACCURACY, SECONDS
-from tracker.reading.run_files import contents
+from tracker.reading.checking import contents
 from tracker.store import identity, views
 from tracker.store.addresses import Address, is_same_file, without_password
 from tracker.store.database import check_pages

@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.answers import Answers
 from tracker.store.records import NOTE
 from tracker.store.write import Store
-from tracker.sweep.notes import DONE
+from tracker.sweep.summary import DONE
 
 SHORT = "#### In short"  # begins the findings in a sweep's description
 TABLE = "correlations.json"

@@ -34,9 +34,8 @@ from tracker.store.records import (
 )
 from tracker.store.weights import file_name
 from tracker.sweep.memory import chunk_size, halved
-from tracker.sweep.notes import member_command, member_note
 from tracker.sweep.plan import Plan
-from tracker.sweep.summary import points_lost
+from tracker.sweep.summary import member_command, member_note, points_lost
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

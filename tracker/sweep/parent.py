@@ -15,11 +15,10 @@ from tracker.store.write import PROCESS, Store
 from tracker.sweep.choosing import TRIAL
 from tracker.sweep.chunks import EXECUTION, executions_of
 from tracker.sweep.memory import chunk_size
-from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, STUDY, Plan, as_file, load_plan
 from tracker.sweep.shards import tell
-from tracker.sweep.summary import aggregates
+from tracker.sweep.summary import aggregates, sweep_note
 from unlearning.engine import faster_execution
 from unlearning.errors import Raised, UserError
 from unlearning.execution import Execution, by_device
