@@ -41,6 +41,11 @@ _UNREADABLE = re.compile(
     "Corrupt database file|Could not read|replaying WAL|not a valid DuckDB|version number|"
     "Could not set lock"
 )
+Result = TypeVar("Result")
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+PULSE = 0.02  # seconds between two interruptions: one that comes before the work is lost
+BLOCK = 1000  # rows that are fetched at once
+MANY = 20_000  # the same where they stay columns
 
 
 def opened(path: Path, memory: str | None = None, spilled: str = "") -> duckdb.DuckDBPyConnection:
@@ -200,14 +205,6 @@ def unreadable(path: Path, error: duckdb.Error) -> UserError | Failure:
     return UserError(
         f"{path} is not a warehouse that can be read ({said}): delete it and run 'indelible load'"
     )
-
-
-Result = TypeVar("Result")
-
-CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-PULSE = 0.02  # seconds between two interruptions: one that comes before the work is lost
-BLOCK = 1000  # rows that are fetched at once
-MANY = 20_000  # the same where they stay columns
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ COMPARED: dict[str, dict[str, Any]] = {
 }
 BLUR = 0.25  # standard deviation of the normal that stands for a model, in z
 LINE = 1.5  # height of a line of a gallery, in pictures
+COLUMNS = 4  # panels side by side
+NAMED = 3  # samples at either end that are drawn apart
+ENDS = {"the hardest": "#0072B2", "the easiest": "#D55E00"}
 
 
 def write_figures(
@@ -323,11 +326,6 @@ def _picture(
     axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
     said = f"{sample['sample_id']}\n{sample['value']:.3g}".replace("-", "\N{MINUS SIGN}")
     axis.text(x, top + 1, said, ha="center", va="top", fontsize=5.5)
-
-
-COLUMNS = 4  # panels side by side
-NAMED = 3  # samples at either end that are drawn apart
-ENDS = {"the hardest": "#0072B2", "the easiest": "#D55E00"}
 
 
 def grid(count: int, width: float, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:

@@ -26,6 +26,16 @@ TOO_FEW = (
     "there are no reference models (train --references), or fewer than two of them never saw the "
     "sample"
 )
+BUDGET = 200  # steps: of 21 clean digits that ga flipped at 3e-4, 18 are known again by then
+SEED = 2**20  # of the batches: not a sweep's, whose attempts have just been shown its own
+SOURCE = "after Siddiqui et al. 2025 (arXiv 2505.22310)"
+STEPS = (
+    "steps of fine-tuning on the remaining data, as ft takes them by default, until the log-odds "
+    "of the sample's label are above the middle between reference_phi and the base model's own: "
+    f"0 where they are there before, {BUDGET} where that is not enough"
+)
+NOT_ASKED = "it was not asked for (--factors relearning)"
+NOT_KNOWN = "the base model is no surer of the sample than models that never saw it"
 
 
 def said(companions: Companions, sample: int) -> object:
@@ -153,10 +163,6 @@ AFTER = Family(
 )
 
 
-BUDGET = 200  # steps: of 21 clean digits that ga flipped at 3e-4, 18 are known again by then
-SEED = 2**20  # of the batches: not a sweep's, whose attempts have just been shown its own
-
-
 def relearning(chunk: Chunk) -> dict[str, Tensor]:
     """Steps from the unlearned weights, NaN where the sample was not known before either."""
     base, execution = chunk.base, by_device(chunk.base.device)
@@ -240,15 +246,6 @@ def relearn(
         optimizer.step()
     return steps, arrived.double()
 
-
-SOURCE = "after Siddiqui et al. 2025 (arXiv 2505.22310)"
-STEPS = (
-    "steps of fine-tuning on the remaining data, as ft takes them by default, until the log-odds "
-    "of the sample's label are above the middle between reference_phi and the base model's own: "
-    f"0 where they are there before, {BUDGET} where that is not enough"
-)
-NOT_ASKED = "it was not asked for (--factors relearning)"
-NOT_KNOWN = "the base model is no surer of the sample than models that never saw it"
 
 RELEARNING = Family(
     name="relearning",

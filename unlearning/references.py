@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
+Floats = NDArray[np.float64]
+
 TAIL = 0.95  # a sample counts as forgotten within the middle 90% of models that never saw it
 
 
@@ -141,9 +143,6 @@ def moments(phi: Tensor, chosen: Tensor) -> Moments:
     known = count > 1
     sd = torch.from_numpy(variance).sqrt().where(known, torch.nan)
     return Moments(mean.where(known, torch.nan), sd, count, freedom + prior)
-
-
-Floats = NDArray[np.float64]
 
 
 def moderated(variances: Floats, dof: Floats | float) -> tuple[float, float, Floats]:

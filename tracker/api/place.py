@@ -42,6 +42,8 @@ LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FEW = 4  # algorithms that are named one by one
 DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
+Advance = Callable[[int, str], None]  # told how much more is done, and what is being done
+EVERY_S = 5.0  # between two lines that say how far a piece of work is
 
 
 @dataclass(frozen=True)
@@ -207,11 +209,6 @@ class Place:
         if row["finished"] < row["planned"]:
             self.say(f"{row['finished']} of {row['planned']} planned attempts are finished")
         return sweep_id
-
-
-Advance = Callable[[int, str], None]  # told how much more is done, and what is being done
-
-EVERY_S = 5.0  # between two lines that say how far a piece of work is
 
 
 @contextmanager

@@ -38,6 +38,8 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?[%x*]?|-|")
 ENDLESS = 10**9  # characters in a line of a pipe
 NARROW = 13  # text is not folded into a column that is narrower
 GAP = 2  # characters between two columns
+STARTED = time.perf_counter()  # when the command line was imported
+DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -242,10 +244,6 @@ def plain(value: Any) -> str:
         return f"{value:.10g}"
     rounded = (f"{value:.{digits}g}" for digits in range(4, 18))
     return next(text for text in rounded if not float(text).is_integer())
-
-
-STARTED = time.perf_counter()  # when the command line was imported
-DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
 
 
 @dataclass(frozen=True)

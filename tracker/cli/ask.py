@@ -42,6 +42,22 @@ PAIR = (
     *("top_k", "top_overlap", "top_overlap_by_chance"),
 )
 NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "description"))
+STORY = (
+    *("algorithm", "status", "steps", "points_lost", "gt", "predicted_gt", "difficulty_rank"),
+    *("z", "verdict"),
+)
+ATTEMPT = (
+    *("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile"),
+    *("z", "verdict", "link"),
+)
+FACTORS = 3  # of the story
+STANDS = "Where it stands out before unlearning"
+PREDICTED = (
+    *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
+    *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
+)
+PERCENTILE = "value (its own percentile among the sweep's samples)"
+PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 
 def rank(session: Session, asked: ask.Rank, rows: Rows) -> None:
@@ -177,24 +193,6 @@ def factors(session: Session, asked: ask.Factors) -> None:
         table.append(rows[-1] | {"cost": cost})
     names = ("name", "title", "phase", "harder", "cost", "provider", "family", "unit")
     show(rows, asked.style, only(table, *names, "description"))
-
-
-STORY = (
-    *("algorithm", "status", "steps", "points_lost", "gt", "predicted_gt", "difficulty_rank"),
-    *("z", "verdict"),
-)
-ATTEMPT = (
-    *("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile"),
-    *("z", "verdict", "link"),
-)
-FACTORS = 3  # of the story
-STANDS = "Where it stands out before unlearning"
-PREDICTED = (
-    *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
-    *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
-)
-PERCENTILE = "value (its own percentile among the sweep's samples)"
-PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 
 def sample(session: Session, asked: ask.Sample, known: Known) -> None:

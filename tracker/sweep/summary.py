@@ -33,6 +33,34 @@ from unlearning.outcome import ARRIVED, FLIPPED, UNTIL_REFERENCE, Status
 MANY_WRONG = 0.2  # of the samples
 FEW_FLIPS = 0.1  # of the attempts
 MANY_DAMAGED = 0.2  # of the members that flipped
+DONE = "#### What was done"  # begins what was written when the sweep ended
+# Of the table in a sweep's description: headings, and the metrics of the parent run.
+COLUMNS = {
+    "flip rate": "flip_rate",
+    "at the reference": Status.AT_REFERENCE,
+    "nothing to forget": Status.NOTHING_TO_FORGET,
+    "forgotten": "forgotten_rate",
+    "damaged": "damaged",
+    "test accuracy": "mean_test_accuracy",
+    "points lost": "mean_points_lost",
+    "at worst": "worst_points_lost",
+    "steps": "mean_steps",
+    "seconds": "mean_elapsed_s",
+    "unlearning gap": "mean_unlearning_gap",
+    "GT": "mean_gt",
+    "rewound": Status.REWOUND,
+    "unchanged": Status.UNCHANGED,
+    "same outputs": "same_outputs",
+    "non-finite": Status.NON_FINITE,
+    "already wrong": Status.ALREADY_WRONG,
+}
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=jinja2.select_autoescape(),  # not of Markdown
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+)
 
 # Why the reference looks bad by GT; of an algorithm that is exact.
 EXACT = (
@@ -167,38 +195,6 @@ def _has_same_outputs(member: Finished) -> bool:
 
 def _values(members: Iterable[Finished], metric: str) -> list[float]:
     return [member.metrics[metric] for member in members if metric in member.metrics]
-
-
-DONE = "#### What was done"  # begins what was written when the sweep ended
-
-# Of the table in a sweep's description: headings, and the metrics of the parent run.
-COLUMNS = {
-    "flip rate": "flip_rate",
-    "at the reference": Status.AT_REFERENCE,
-    "nothing to forget": Status.NOTHING_TO_FORGET,
-    "forgotten": "forgotten_rate",
-    "damaged": "damaged",
-    "test accuracy": "mean_test_accuracy",
-    "points lost": "mean_points_lost",
-    "at worst": "worst_points_lost",
-    "steps": "mean_steps",
-    "seconds": "mean_elapsed_s",
-    "unlearning gap": "mean_unlearning_gap",
-    "GT": "mean_gt",
-    "rewound": Status.REWOUND,
-    "unchanged": Status.UNCHANGED,
-    "same outputs": "same_outputs",
-    "non-finite": Status.NON_FINITE,
-    "already wrong": Status.ALREADY_WRONG,
-}
-
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=jinja2.select_autoescape(),  # not of Markdown
-    trim_blocks=True,
-    keep_trailing_newline=True,
-    undefined=jinja2.StrictUndefined,
-)
 
 
 def sweep_note(
