@@ -120,7 +120,8 @@ def with_room(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) 
     except duckdb.OutOfMemoryException:
         with suppress(duckdb.TransactionException):  # it is over, where the commit had no room
             connection.rollback()
-        connection.execute("reset memory_limit")
+        most = machine_memory() * 4 // 5  # as DuckDB has it, whose 1.5 does not obey "reset"
+        connection.execute(f"set memory_limit = '{most}B'")
         attempt()
 
 

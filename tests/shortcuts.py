@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.store.db import utils
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, inspect
 from torch import Tensor
 
 from tracker.sweep import parent
@@ -54,7 +54,7 @@ def _stacked(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int
 
 
 def _copied(engine: Engine) -> None:
-    if engine.dialect.name != "sqlite" or not utils._is_empty_database(engine):
+    if engine.dialect.name != "sqlite" or inspect(engine).get_table_names():
         _migrate(engine)
         return
     with closing(engine.raw_connection()) as connection:

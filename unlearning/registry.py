@@ -229,7 +229,7 @@ def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoi
     """What distributions bring. `path`: of modules, which decides on what is installed."""
     return {
         point.name: (point, Provider(point.dist.name, point.dist.version))
-        for point in reversed(entry_points(group=group))
+        for point in reversed([*entry_points(group=group)])
         if point.dist is not None
     }
 

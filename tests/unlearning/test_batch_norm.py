@@ -90,6 +90,9 @@ def test_running_statistics_stay_frozen_unless_asked(normed: BaseModel) -> None:
     assert result.buffers == {}
     for member in range(2):
         assert_equals_loop(result, member, normed, scrub, member, SEED)
+
+
+def test_without_batch_normalisation_it_is_refused() -> None:
     in_batches = algorithms.get("ga").from_text({"batch_norm": "batch"})
     with pytest.raises(UserError, match="no batch normalisation"):
         unlearn(small_base(), in_batches, some_positions()[1:3], SEED)
