@@ -40,6 +40,7 @@ for words in (["--help"], ["--version"], *([name, "--help"] for name in ("sweep"
 def test_the_warehouse_needs_neither_torch_nor_mlflow(tmp_path: object) -> None:
     code = """
 from tracker.cli import run
+import tracker.cli.ask  # what prints ranks, and much else
 for name in ("correlate", "load"):
     run(["--store", sys.argv[1], name])
 """

@@ -132,7 +132,7 @@ class Sample(Printed, OfSweep):
     """
 
     does = "tracker.api.answers:sample"
-    shows = "tracker.cli.ask:sample"
+    shows = "tracker.cli.sample:sample"
     example = "indelible sample 42 --format json"
 
     sample_id: int = option(whole(0), "Id of the sample.", required=True, flag="SAMPLE_ID")
