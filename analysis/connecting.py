@@ -120,7 +120,7 @@ def with_room(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) 
     except duckdb.OutOfMemoryException:
         with suppress(duckdb.TransactionException):  # it is over, where the commit had no room
             connection.rollback()
-        most = machine_memory() * 4 // 5  # as DuckDB has it, whose 1.5 does not obey "reset"
+        most = machine_memory() * 4 // 5  # DuckDB's default; its 1.5 ignores "reset"
         connection.execute(f"set memory_limit = '{most}B'")
         attempt()
 
@@ -322,11 +322,8 @@ def query(
 
 
 def _arrow_reader(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordBatchReader:
-    relation: Any = connection.sql(statement)
-    if relation is None:
-        return pa.table({}).to_reader()
-    newer = getattr(relation, "to_arrow_reader", None)  # as DuckDB calls it since 1.4
-    return (newer or relation.fetch_arrow_reader)(MANY)
+    relation: Any = connection.sql(statement)  # None where a statement gives no rows
+    return pa.table({}).to_reader() if relation is None else relation.to_arrow_reader(MANY)
 
 
 def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:

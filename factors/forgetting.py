@@ -27,8 +27,8 @@ TOO_FEW = (
     "sample"
 )
 BUDGET = 200  # steps: of 21 clean digits that ga flipped at 3e-4, 18 are known again by then
-SEED = 2**20  # of the batches: not a sweep's, whose attempts have just been shown its own
-SOURCE = "after Siddiqui et al. 2025 (arXiv 2505.22310)"
+SEED = 2**20  # of batches to relearn: not a sweep's, whose attempts have just been shown its own
+SIDDIQUI = "after Siddiqui et al. 2025 (arXiv 2505.22310)"
 STEPS = (
     "steps of fine-tuning on the remaining data, as ft takes them by default, until the log-odds "
     "of the sample's label are above the middle between reference_phi and the base model's own: "
@@ -252,7 +252,7 @@ RELEARNING = Family(
     post=relearning,
     of_companions=said,
     is_optional=True,
-    source=SOURCE,
+    source=SIDDIQUI,
     undefined=f"{NOT_ASKED}, or status already_wrong, or {NOT_KNOWN}, or {TOO_FEW}",
     declared=(
         Column("relearn_steps", "Relearning Steps", "steps", "low").defined(STEPS),
@@ -270,7 +270,7 @@ CONTROL = Family(
         said(companions, sample),
     ),
     is_optional=True,
-    source=SOURCE,
+    source=SIDDIQUI,
     undefined=f"{NOT_ASKED}, or {NO_MODEL}, or {NOT_KNOWN}, or {TOO_FEW}",
     declared=(
         Column("control_relearn_steps", "Control Relearning Steps", "steps", "low").defined(
@@ -281,4 +281,5 @@ CONTROL = Family(
         ),
     ),
 )
+
 FAMILIES = (MEMORIZATION, BEFORE, AFTER, CONTROL, RELEARNING)

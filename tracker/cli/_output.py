@@ -27,8 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracker.api import place as bars
-from tracker.api.place import Place
+from tracker.api.place import Advance, Place, progress
 from tracker.store.addresses import without_password
 from unlearning.naming import shortest
 
@@ -254,11 +253,9 @@ class Session(Place):
         """A remark, on stderr."""
         say(line)
 
-    def progress(
-        self, title: str, total: int, unit: str = ""
-    ) -> AbstractContextManager[bars.Advance]:
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
         """How far a piece of work is, on stderr."""
-        return bars.progress(escaped(title), total, say=say, unit=unit)
+        return progress(escaped(title), total, say=say, unit=unit)
 
     @property
     def command(self) -> str:

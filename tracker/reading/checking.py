@@ -1,5 +1,4 @@
-"""The check of a store: what has to be seen in its files, the files of a run that its tags tell of,
-and the repair of problems."""
+"""The check of a store: which files each run has, whether they are what was written, and repair."""
 
 from __future__ import annotations
 
