@@ -232,7 +232,8 @@ def _relabelling(
         ran = [status is not Status.ALREADY_WRONG for status in attempt.status]
         arrived = [status in ARRIVED for status in attempt.status]
         numbers = torch.stack([torch.tensor(ran), attempt.steps, torch.tensor(arrived)])
-        numbers = wide(numbers.to(base.device)).where(numbers[0].bool(), torch.nan)
+        numbers = numbers.to(base.device)
+        numbers = wide(numbers).where(numbers[0].bool(), torch.nan)
         direction = {name: p - base.params[name] for name, p in attempt.params.items()}
         courses.append(Course(direction, *numbers))
     return courses

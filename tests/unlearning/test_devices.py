@@ -11,6 +11,7 @@ from torch import Tensor
 import factors
 from factors.evaluation import evaluate
 from factors.family import post_values, pre_values
+from factors.index import forecast
 from tests.oracles import algorithms as oracles
 from tests.unlearning.plain_loops import assert_same_weights
 from unlearning import algorithms, losses
@@ -58,8 +59,15 @@ def test_the_numbers_are_near(base: BaseModel, name: str, monkeypatch: pytest.Mo
 
 # The same numbers on a GPU, where there is one
 
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+def on_gpu(base: BaseModel) -> BaseModel:
+    network = copy.deepcopy(base.network)
+    return BaseModel(network, base.dataset, torch.device("cuda"), base.origin)
+
+
+@GPU
 @pytest.mark.parametrize("name", [n for n in oracles.names() if oracles.find(n).SETTINGS])
 @pytest.mark.parametrize("execution", Execution)
 def test_a_gpu_gives_the_same_as_the_cpu(
@@ -69,8 +77,7 @@ def test_a_gpu_gives_the_same_as_the_cpu(
         {"max_steps": 5} if issubclass(algorithms.get(name), Stepwise) else {}
     )
     algorithm, positions = algorithms.get(name).from_text(settings), torch.arange(6)
-    network = copy.deepcopy(base64.network)
-    there = BaseModel(network, base64.dataset, torch.device("cuda"), base64.origin)
+    there = on_gpu(base64)
     here, found = (unlearn(model, algorithm, positions, 0, execution) for model in (base64, there))
     assert found.status == here.status
     assert torch.equal(found.steps, here.steps)
@@ -85,4 +92,16 @@ def test_a_gpu_gives_the_same_as_the_cpu(
     for column in values[0].keys() - {"elapsed_s"}:
         torch.testing.assert_close(
             values[1][column], values[0][column], rtol=1e-5, atol=1e-7, equal_nan=True
+        )
+
+
+@GPU
+@pytest.mark.parametrize("name", ["ga", "salun", "boundary_shrink", "scrub"])
+def test_a_gpu_forecasts_the_same_as_the_cpu(base64: BaseModel, name: str) -> None:
+    algorithm, there = algorithms.get(name)(), on_gpu(base64)
+    wanted = forecast(base64, algorithm, POSITIONS)
+    found = forecast(there, algorithm, POSITIONS.to(there.device))
+    for column, here in wanted._asdict().items():
+        torch.testing.assert_close(
+            getattr(found, column).cpu(), here, rtol=1e-5, atol=1e-7, equal_nan=True
         )

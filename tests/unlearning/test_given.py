@@ -117,7 +117,7 @@ def test_a_network_is_copied_with_weights_in_float32() -> None:
         assert (network.training, module.training) == (False, True)
         for before, after in zip(module.parameters(), network.parameters(), strict=True):
             assert after.dtype == torch.float32
-            assert torch.equal(before.float(), after)
+            assert torch.equal(before.float().cpu(), after)
 
 
 def test_the_number_of_a_networks_outputs() -> None:
