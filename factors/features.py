@@ -46,7 +46,7 @@ def representation(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
 
 
 def _undefined(family: Family, positions: Tensor) -> dict[str, Tensor]:
-    nothing = torch.full_like(positions, torch.nan, dtype=torch.float64)
+    nothing = torch.full(positions.shape, torch.nan, dtype=torch.float64)
     return {column.name: nothing for column in family.declared}
 
 

@@ -31,12 +31,16 @@ def ground_truth(utility: Tensor, forgetting: Tensor, lam: float) -> Tensor:
 
 
 def outcome(chunk: Chunk) -> dict[str, Tensor]:
-    """GT with lambda = |D_f| / |D_s|, one over the number of test samples."""
+    """GT with lambda = |D_f| / |D_s|, one over the number of test samples.
+
+    It is computed in float64 of U and F as they are logged, whatever the device has.
+    """
     lam = 1 / len(chunk.base.test_labels)
-    gt = ground_truth(1 - chunk.test_prob_diff, chunk.forget_prob_diff, lam)
+    lost, forgotten = (p.cpu().double() for p in (chunk.test_prob_diff, chunk.forget_prob_diff))
+    gt = ground_truth(1 - lost, forgotten, lam)
     none = (Status.NON_FINITE, Status.NOTHING_TO_FORGET)
     known = torch.tensor([status not in none for status in chunk.unlearned.status])
-    return {"gt": gt.where(known.to(gt.device), torch.nan)}
+    return {"gt": gt.where(known, torch.nan)}
 
 
 def performance(chunk: Chunk) -> dict[str, Tensor]:

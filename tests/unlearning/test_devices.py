@@ -12,6 +12,7 @@ import factors
 from factors.evaluation import evaluate
 from factors.family import post_values, pre_values
 from factors.index import forecast
+from factors.outcome import ground_truth
 from tests.oracles import algorithms as oracles
 from tests.unlearning.plain_loops import assert_same_weights
 from unlearning import algorithms, losses
@@ -55,6 +56,8 @@ def test_the_numbers_are_near(base: BaseModel, name: str, monkeypatch: pytest.Mo
             values[column], wanted[column], atol=NEAR[column], rtol=1e-4, equal_nan=True
         )
     assert not values["test_prob_diff"].equal(wanted["test_prob_diff"])  # or nothing was narrow
+    lost, forgotten = values["test_prob_diff"], values["forget_prob_diff"]
+    assert values["gt"].equal(ground_truth(1 - lost, forgotten, 1 / len(base.test_labels)))
 
 
 # The same numbers on a GPU, where there is one

@@ -265,7 +265,7 @@ def _asked_about(base: BaseModel, at: Tensor) -> tuple[Tensor, Tensor]:
         own, others = base.train_logits[at], base.test_logits
     else:
         own, others = base.train_features[at], base.test_features
-    apart = torch.cdist(own.double(), others.double())
+    apart = torch.cdist(wide(own), wide(others))
     apart[labels[:, None] != base.test_labels] = torch.inf
     count = min(NEIGHBOURS, len(base.test_labels))
     nearest = apart.topk(count, largest=False).indices  # (S, count)

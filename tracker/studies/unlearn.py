@@ -43,7 +43,7 @@ from unlearning import algorithms
 from unlearning.base_model import logits
 from unlearning.checkpoints import decode
 from unlearning.engine import SLACK
-from unlearning.losses import log_odds, prob_and_loss, wide
+from unlearning.losses import log_odds, prob_and_loss, wide, widest
 from unlearning.outcome import Status
 from unlearning.several import network_of, unlearn_at_once, unlearn_next
 
@@ -295,13 +295,14 @@ class _Trial:
         self.store, self.base_run = job.store, job.base_run
         self.base, self.algorithm = self.base_run.model, plan.algorithms[0]
         self.ids, self.is_exact = list(plan.sample_ids), self.algorithm.is_exact
-        self.positions = self.base.dataset.train.positions(self.ids).to(self.base.device)
+        device = self.base.device
+        self.positions = self.base.dataset.train.positions(self.ids).to(device)
         self.labels = self.base.train_labels[self.positions]
         self.right = self.base.train_logits[self.positions].argmax(dim=1) == self.labels
         self.together = order is Order.TOGETHER
         self.goals = None
         if plan.until != FLIP:
-            self.goals = goals(self.base, self.positions).to(self.base.device)
+            self.goals = goals(self.base, self.positions).to(device, widest(device))
         self.state: dict[str, Tensor] = dict(self.base.state)
         self.taken: list[_Step] = []
         self.holders: list[str] = []
