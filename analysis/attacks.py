@@ -140,12 +140,13 @@ def epsilon(u: Floats, o: Floats, delta: float = 1e-5) -> float:
     return max(single, _largest_epsilon(1 - found / len(narrow), wrong / len(wide), delta))
 
 
-def epsilon_cap(n: int) -> float:
-    """The most that `epsilon` says of n models of each kind that no rule separates: log(n - 1).
+def epsilon_cap(u: int, o: int) -> float:
+    """The most that `epsilon` says of so many models of each kind where no rule separates them.
 
-    One model of each kind is then mistaken. NaN below two.
+    One model of each kind is then mistaken: log(n - 1) for n of each, in general the larger of
+    log(u (1 - 1/o)) and log(o (1 - 1/u)). NaN where a kind has fewer than two.
     """
-    return math.log(n - 1) if n > 1 else math.nan
+    return math.log(max(u - u / o, o - o / u)) if min(u, o) > 1 else math.nan
 
 
 def _evenly(low: float, high: float) -> Floats:

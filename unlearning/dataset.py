@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from textwrap import shorten
@@ -95,7 +95,9 @@ class Dataset:
     """A named data set.
 
     white: the pixel value that becomes 1.0 at a model's input; 1 for a table. columns: the features
-    of a table as its file has them, a pandas.DataFrame; None for images.
+    of a table as its file has them, a pandas.DataFrame; None for images. features: how each input
+    of a table is made: (value - mean) / scale of a column, where the value of a text is 1 in the
+    rows that have it, else 0.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Dataset:
     classes: tuple[str, ...]
     white: int
     columns: Any = None
+    features: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -115,7 +115,7 @@ def test_epsilon_of_double_thresholds() -> None:
     # No threshold does better than log 2. A window that misses 15 mistakes 0.
     u, o = of(-15, -1, 1, 15), of(-40, 0, 30, 40)
     assert epsilon(u, o, delta=0.0) == pytest.approx(math.log(3), rel=1e-12)
-    assert epsilon(u, o, delta=0.0) == pytest.approx(epsilon_cap(4), rel=1e-12)
+    assert epsilon(u, o, delta=0.0) == pytest.approx(epsilon_cap(4, 4), rel=1e-12)
 
 
 def test_epsilon_at_its_ends() -> None:
@@ -127,8 +127,18 @@ def test_epsilon_at_its_ends() -> None:
     assert epsilon(of(0, 1), of(0, 1)) == 0
     assert math.isnan(epsilon(NONE, of(1)))
     assert math.isnan(epsilon(of(1), NONE))
-    assert math.isnan(epsilon_cap(1))
-    assert epsilon_cap(2) == 0
+    assert math.isnan(epsilon_cap(1, 9))
+    assert epsilon_cap(2, 2) == 0
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 3), (4, 8), (3, 12)])
+def test_of_other_numbers_too_no_rule_says_more(few: int, many: int) -> None:
+    """One model of each kind is on the other's side, either way round."""
+    u = of(*range(few - 1), many + 9)
+    o = of(many + 8, *range(many + 10, 2 * many + 9))
+    for one, other in ((u, o), (o, u), (-u, -o), (-o, -u)):
+        found = epsilon(one, other, delta=0.0)
+        assert found == pytest.approx(epsilon_cap(len(one), len(other)), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(len(PUBLISHED)))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+import torch
 from sklearn.datasets import load_iris
 
 import indelible as face
 from tests.tracker.conftest import Indelible
+from tests.tracker.models import logits, models
 from tests.tracker.test_damage import one_line
 from tests.tracker.test_models import members
 from tracker.store.opening import open_store
@@ -72,6 +78,29 @@ def test_from_training_to_the_report(
     page = next((tmp_path / "r").glob("*.html")).read_text()
     assert "This page has no pictures of the samples: its samples are rows of a table" in page
     assert "setosa" in page
+
+
+def test_a_logged_model_says_how_its_inputs_are_made(
+    iris: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    store, dataset = tmp_path / "s", f"table:{iris / 'iris.csv'}"
+    run_id = indelible(store, "train", "--dataset", dataset, "--label", "species").id
+    (model,) = models(store)
+    folder = Path(str(urlsplit(model.artifact_location).path))
+    said, frame = json.loads((folder / "network.json").read_text()), pd.read_csv(iris / "iris.csv")
+    inputs = []
+    for feature in said["features"]:
+        column, text = frame[feature["column"]], feature["text"]
+        values = column if text is None else (column == text).astype(float)
+        inputs.append((values - feature["mean"]) / feature["scale"])
+    rows = torch.tensor(np.stack(inputs, axis=1)[:, :, None, None], dtype=torch.float32)
+    found = logits(f"sqlite:///{store / 'mlflow.db'}", model, rows).argmax(dim=1)
+    hits = sum(said["classes"][k] == name for k, name in zip(found, frame["species"], strict=True))
+    run = open_store(store).run(run_id)
+    counts = {part: int(run.params[f"{part}_samples"]) for part in ("train", "test")}
+    wanted = sum(run.metrics[f"{part}_accuracy"] * count for part, count in counts.items())
+    assert hits == pytest.approx(wanted, abs=1e-6)
+    assert hits > 120
 
 
 def test_a_table_is_loaded_again_or_missed_in_one_line(

@@ -82,6 +82,18 @@ def test_columns_become_standardised_features(tmp_path: Path) -> None:
     assert not found.inputs(found.train)[:, -1].any()
 
 
+def test_inputs_are_made_of_columns_as_features_say(tmp_path: Path) -> None:
+    found = datasets.load(parquet(tmp_path), SOURCE)
+    for place, feature in enumerate(found.features):
+        column = found.columns[feature["column"]]
+        values = column if feature["text"] is None else column == feature["text"]
+        made = (values.astype(float) - feature["mean"]) / feature["scale"]
+        for split in (found.train, found.test):
+            inputs = found.inputs(split)[:, place].flatten().tolist()
+            assert inputs == pytest.approx(made.iloc[split.ids].tolist(), rel=1e-6)
+    assert len(found.features) == found.image_shape[0]
+
+
 def test_a_row_is_what_the_file_says(tmp_path: Path) -> None:
     found = datasets.load(parquet(tmp_path), SOURCE)
     assert found.row_of(3) == "height 4, count 4, flag True, colour grün, always 0.1"

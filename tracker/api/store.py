@@ -147,7 +147,8 @@ class Model:
     def network(self) -> nn.Module:
         """The network with its weights, a copy in eval mode on the CPU.
 
-        It takes images (N, C, H, W) with values from 0 to 1, and gives logits (N, classes).
+        It takes images (N, C, H, W) with values from 0 to 1, or the features of a table's rows
+        (N, features, 1, 1), standardised, and gives logits (N, classes).
 
         Example:
             >>> before, after = model.network(), store.restore("ga-00042")

@@ -55,7 +55,9 @@ def keep(
     network = {"arch": arch, "image_shape": dataset.image_shape, "classes": dataset.classes}
     files = {
         WEIGHTS: save({n: t.cpu().contiguous().clone() for n, t in state.items()}),
-        NETWORK: json.dumps(network | {"white": dataset.white}).encode(),
+        NETWORK: json.dumps(
+            network | {"white": dataset.white, "features": dataset.features}
+        ).encode(),
         "MLmodel": json.dumps({**ids, "flavors": {"python_function": flavor}}).encode(),  # is YAML
     }
     store.artifacts.write(model.artifact_location, files)

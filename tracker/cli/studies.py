@@ -117,7 +117,8 @@ def advise(session: Session, command: Advise, made: list[Row]) -> None:
         say(f"next, a model without {said[UNLEARN][0]}:\n{fit[0]['restore']}", whole=True)
         if asked := given(command, "requests", "sample_ids", "ones"):
             how = given(command, "model", "preset", "precision", "seed")
-            words = ("unlearn", *asked, *how, "--output", "forgotten")
+            limits = ("--until", command.until, "--max-loss", f"{command.max_loss:g}")
+            words = ("unlearn", *asked, *how, *limits, "--output", "forgotten")
             say(f"or without all:\n{session.line(*words)}", whole=True)
 
 
@@ -141,7 +142,8 @@ def audit(session: Session, command: Audit, made: tuple[str, Sequence[Row]]) -> 
         line = {"algorithm": row["algorithm"]}
         for name, score in zip(AUDIT[1:5], ("ratio", "z", "copies_z", "neighbours_z"), strict=True):
             ends = (row[f"auc_{score}_low"], row[f"auc_{score}_high"])
-            line[name] = between(row[f"auc_{score}"], *ends, ".2f", ".2f", "")
+            auc = None if math.isnan(row[f"auc_{score}"]) else row[f"auc_{score}"]
+            line[name] = between(auc, *ends, ".2f", ".2f", "")
         line["forgotten"] = f"{row['forgotten']:.0%}"
         for name, column in (("lost", "points_lost"), ("worst", "worst_points_lost")):
             line[name] = "" if math.isnan(row[column]) else f"{row[column]:.2f}"

@@ -98,7 +98,7 @@ class _Sample(NamedTuple):
             **{f"auc_{n}": float(known[n].mean()) if len(known[n]) else np.nan for n in SCORES},
             **_rates(*self.ratios),
             "epsilon": attacks.epsilon(u, o),
-            "epsilon_cap": attacks.epsilon_cap(min(len(u), len(o))),
+            "epsilon_cap": attacks.epsilon_cap(len(u), len(o)),
             "klom": attacks.klom(u, o),
             "p": attacks.permutation_p(u, o, seed=seed),
             "models_saw": float(len(u)),

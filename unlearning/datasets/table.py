@@ -57,14 +57,16 @@ def table(path: Path, source: Source) -> Dataset:
             )
         labels = labels.astype(np.int64)
     classes, numbers = numbered(labels, drawn, test)
-    features = [
-        _standardised(values, drawn, str(name))
-        for name, column in rows.items()
-        for values in _features(column)
-    ]
-    images = torch.from_numpy(np.stack(features, axis=1))[:, :, None, None]
+    inputs, features = [], []
+    for name, column in rows.items():
+        for text, values in _features(column):
+            found, mean, scale = _standardised(values, drawn, str(name))
+            inputs.append(found)
+            features.append({"column": str(name), "text": text, "mean": mean, "scale": scale})
+    images = torch.from_numpy(np.stack(inputs, axis=1))[:, :, None, None]
     train, held = (Split.of(images, numbers, at) for at in (drawn, test))
-    return Dataset(own_name("table", path.resolve().stem), train, held, classes, 1, rows)
+    name = own_name("table", path.resolve().stem)
+    return Dataset(name, train, held, classes, 1, rows, tuple(features))
 
 
 def _read(path: Path) -> Any:
@@ -115,11 +117,11 @@ def _values(column: Any) -> NDArray[Any]:
     return np.asarray(column, dtype=object if kind == "string" else np.float64)
 
 
-def _features(column: Any) -> list[Numbers]:
-    """A column's numbers, (N,); of texts whether a row has the text, for each text that it has."""
+def _features(column: Any) -> list[tuple[str | None, Numbers]]:
+    """A column's numbers, (N,); of texts each text, with whether a row has it."""
     values = _values(column)
     if values.dtype != object:
-        return [values]
+        return [(None, values)]
     categories = sorted({*values.tolist()})
     if {*categories} == {*PARTS}:
         raise ValueError(
@@ -131,11 +133,16 @@ def _features(column: Any) -> list[Numbers]:
             f"column '{column.name}' has {len(categories)} different texts: it takes "
             f"{MOST_CATEGORIES} at most, a feature each; leave it out of the file, or write fewer"
         )
-    return [(values == each).astype(np.float64) for each in categories]
+    return [(each, (values == each).astype(np.float64)) for each in categories]
 
 
-def _standardised(values: Numbers, drawn: Tensor, name: str) -> NDArray[np.float32]:
-    """By mean and standard deviation (over N) of the drawn rows, of exactly rounded sums, (N,)."""
+def _standardised(
+    values: Numbers, drawn: Tensor, name: str
+) -> tuple[NDArray[np.float32], float, float]:
+    """By mean and standard deviation (over N) of the drawn rows, of exactly rounded sums, (N,).
+
+    Mean and deviation, 1 where all are equal, stand beside.
+    """
     own = values[drawn.numpy()]
     with np.errstate(over="ignore", invalid="ignore"):
         span, mean, scale = float(own.max() - own.min()), float(own[0]), 1.0
@@ -147,7 +154,7 @@ def _standardised(values: Numbers, drawn: Tensor, name: str) -> NDArray[np.float
         found: NDArray[np.float32] = ((values - mean) / scale).astype(np.float32)
     if not math.isfinite(span) or not np.isfinite(found).all():
         raise ValueError(f"column '{name}' has infinite values, or some that are too large")
-    return found
+    return found, mean, scale
 
 
 READER = table

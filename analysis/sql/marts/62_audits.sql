@@ -14,7 +14,8 @@
 -- tpr_at_5: at 5%.
 -- epsilon: of the NeurIPS 2023 challenge; 50 where a rule tells all apart, by chance if there are
 -- few models.
--- epsilon_cap: the most that so few models show otherwise: the log of their number less 1.
+-- epsilon_cap: the most that so few models show otherwise, with one of each kind mistaken: for n
+-- of each the log of n - 1.
 -- klom: KL divergence of the histograms of log-odds, in nats; that of never_saw is its floor.
 -- p: probability that a random split of the models is as far apart, by energy distance.
 -- example: select algorithm, avg(auc_ratio), avg(klom) from audits group by all
