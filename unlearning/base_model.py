@@ -15,7 +15,7 @@ from torch.func import functional_call, grad
 
 from unlearning.dataset import Dataset, Split, some_of
 from unlearning.errors import UserError
-from unlearning.execution import Function, one_by_one, rule_out_chance, vmapped
+from unlearning.execution import Function, make_ready, one_by_one, vmapped
 from unlearning.losses import cross_entropy, log_odds, wide
 from unlearning.models import (
     as_channels_last,
@@ -130,7 +130,7 @@ class BaseModel:
         origin: Origin | None = None,
         companions: Companions | None = None,
     ) -> None:
-        rule_out_chance(device)
+        make_ready(device)
         self.network = network.to(device).eval()
         as_channels_last(self.network)
         self.dataset, self.device, self.origin = dataset, device, origin
@@ -153,7 +153,7 @@ class BaseModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        rule_out_chance(self.device)  # in the process that it came to
+        make_ready(self.device)  # in the process that it came to
 
     def replica(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.

@@ -22,14 +22,18 @@ class Execution(StrEnum):
     SEQUENTIAL = "sequential"  # one after the other; only the optimiser's part is taken together
 
 
-def rule_out_chance(device: torch.device) -> None:
+def make_ready(device: torch.device) -> None:
     """Have float32 be float32 on a GPU, and the same work give the same bits, in all of a process.
+
+    What torch imports for its first optimiser is imported here: else those seconds would be counted
+    as some sample's, trial's or training's.
 
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
     GPU, as coarse as float16's, and takes kernels that add up in an order of their own. Attention
     is computed as products of matrices: its other forms have no second derivative, some no gradient
     under `torch.func`, and on a GPU some add up in an order of their own.
     """
+    torch.optim.SGD([torch.zeros(1)])
     torch.backends.mha.set_fastpath_enabled(False)
     for enable in ("flash", "mem_efficient", "cudnn"):
         getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)  # on a CPU too

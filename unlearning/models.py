@@ -21,7 +21,7 @@ from torch.func import functional_call, grad
 from unlearning import architectures
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError, words_of
-from unlearning.execution import Execution, gradients, rule_out_chance, stacked_copies
+from unlearning.execution import Execution, gradients, make_ready, stacked_copies
 
 ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
@@ -151,7 +151,7 @@ def unstackable(network: nn.Module, images: Tensor) -> str:
 @contextmanager
 def _in_eval_mode(network: nn.Module) -> Iterator[None]:
     """A context in which a network is differentiated in eval mode."""
-    rule_out_chance(torch.device("cpu"))
+    make_ready(torch.device("cpu"))
     mode = network.training
     network.eval()
     try:

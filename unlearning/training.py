@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unlearning import models
 from unlearning.dataset import Dataset
 from unlearning.errors import Stopped, UserError
-from unlearning.execution import rule_out_chance
+from unlearning.execution import make_ready
 from unlearning.losses import cross_entropy, log_prob, margin
 from unlearning.recipe import Recipe
 
@@ -111,7 +111,7 @@ def train(
 
     Raises UserError when the loss is no longer finite.
     """
-    rule_out_chance(device)
+    make_ready(device)
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
     everything = torch.arange(len(labels))

@@ -18,7 +18,7 @@ from tracker.studies.evidence import evidence
 from unlearning import base_model, losses, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.execution import rule_out_chance
+from unlearning.execution import make_ready
 from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -66,9 +66,9 @@ def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.Monk
 def test_on_a_gpu_float32_is_no_tf32_and_kernels_have_no_chance() -> None:
     assert torch.backends.cudnn.allow_tf32  # torch's own default
     with gpus(1):
-        rule_out_chance(CPU)
+        make_ready(CPU)
         assert torch.backends.cudnn.allow_tf32
-        rule_out_chance(torch.device("cuda"))
+        make_ready(torch.device("cuda"))
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
         assert torch.backends.cudnn.deterministic
@@ -79,7 +79,7 @@ def test_whoever_trains_or_has_a_base_model_rules_out_chance(
 ) -> None:
     told: list[torch.device] = []
     for module in (base_model, training):
-        monkeypatch.setattr(module, "rule_out_chance", told.append)
+        monkeypatch.setattr(module, "make_ready", told.append)
     BaseModel(base.network, base.dataset, CPU)
     training.train(base.dataset, "mlp", Recipe(epochs=1), CPU)
     arrived = object.__new__(BaseModel)  # in another process, as an actor of Ray

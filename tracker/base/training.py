@@ -25,6 +25,7 @@ from unlearning.architectures import as_name
 from unlearning.architectures.libraries import entrance
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
+from unlearning.execution import make_ready
 from unlearning.recipe import Recipe
 from unlearning.training import Learning, Recorder
 
@@ -72,6 +73,7 @@ def train(
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
+    make_ready(device)
     started, losses, network, recorder = milliseconds(), list[float](), None, None
     made_of: object = request.recipe.settings
     if request.weights is not None:

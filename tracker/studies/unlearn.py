@@ -187,7 +187,6 @@ class _Unlearning:
         mine = f"tags.`{PARENT}` = '{run_id}'"
         steps = [*self.store.finished_runs(Kind.STEP, mine)]
         trials = list[_Trial]()
-        torch.optim.SGD([torch.zeros(1)])  # the first one takes seconds of imports, no step's
 
         def made(plan: Plan, order: Order) -> None:
             number = len(trials) + 1
