@@ -78,7 +78,12 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
         found |= dict.fromkeys(samples)
     if missing:
         names = {PurePosixPath(path).name for path in split.paths or ()}
-        shown = [f"'{one}'{nearest(PurePosixPath(one).name, names)}" for one in missing[:SHOWN]]
+        test = {*map(str, dataset.test.ids.tolist())}
+        shown = [
+            f"'{one}'"
+            f"{' (a test sample)' if one in test else nearest(PurePosixPath(one).name, names)}"
+            for one in missing[:SHOWN]
+        ]
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         files = "paths, file names or " if names else ""
         raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from unlearning import datasets
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.naming import find, shortest
@@ -77,6 +78,9 @@ def test_samples_without_files_have_ids_only() -> None:
     assert requested(data(None), ["12", "10"], "r.txt") == [12, 10]
     with pytest.raises(UserError, match="; it takes ids, of which"):
         requested(data(None), ["cat/1.png"], "r.txt")
+    digits = datasets.load("digits")
+    with pytest.raises(UserError, match=r"name no training sample: '0' \(a test sample\), '9999';"):
+        requested(digits, ["0", "9999"], "r.txt")
 
 
 def test_a_file_of_requests(tmp_path: Path) -> None:
