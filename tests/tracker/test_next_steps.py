@@ -48,7 +48,7 @@ def test_what_is_printed_can_be_pasted(
         assert run(shlex.split(line)[1:]) in done, line
     (sweep, restore, unlearn) = (line for lines in said.values() for line in lines)
     assert sweep.endswith("--preset 'my own.toml' --seed 3 --samples 60")
-    assert "--requests 'to go.txt' --preset 'my own.toml' --seed 1" in unlearn
+    assert "--requests 'to go.txt' --preset 'my own.toml' --seed 1 --max-loss 100" in unlearn
     assert Path(shlex.split(restore)[-1]).is_file()
     assert Path("forgotten/unlearned.safetensors").is_file()
 

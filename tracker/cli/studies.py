@@ -117,8 +117,8 @@ def advise(session: Session, command: Advise, made: list[Row]) -> None:
         say(f"next, a model without {said[UNLEARN][0]}:\n{fit[0]['restore']}", whole=True)
         if asked := given(command, "requests", "sample_ids", "ones"):
             how = given(command, "model", "preset", "precision", "seed")
-            limits = ("--until", command.until, "--max-loss", f"{command.max_loss:g}")
-            words = ("unlearn", *asked, *how, *limits, "--output", "forgotten")
+            limit = ("--max-loss", f"{command.max_loss:g}")
+            words = ("unlearn", *asked, *how, *limit, "--output", "forgotten")
             say(f"or without all:\n{session.line(*words)}", whole=True)
 
 
