@@ -16,7 +16,17 @@ from analysis.atomic import make_folder, write_atomically
 from analysis.findings import PAGE, beside_paper, could_we_have_known, environment, why
 from analysis.likeness import alike, sample_map
 from analysis.pictures import Pictures, data_uri
-from analysis.words import Rows, ceiling, is_squeezed, looks, names, nested, said, under_other_seeds
+from analysis.words import (
+    Rows,
+    ceiling,
+    is_squeezed,
+    looks,
+    names,
+    nested,
+    no_reference,
+    said,
+    under_other_seeds,
+)
 
 FILE = "report.html"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
@@ -98,6 +108,7 @@ def render(answers: Answers, pictures: Pictures, findings: list[str], ui: str) -
         "findings": findings,
         "verdict": could_we_have_known(answers),
         "why": why(answers),
+        "doubt": no_reference(answers.sweep["reference_accuracy"], answers.sweep["test_accuracy"]),
         "beside_paper": beside_paper(rows("paper")),
         "contradicted": {row["factor"]: row for row in rows("contradictions")},
         "most": _ceilings(rows("ceilings")),

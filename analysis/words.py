@@ -15,6 +15,7 @@ Rows = list[dict[str, Any]]
 
 STATUSES = Path(__file__).parent / "data" / "statuses.csv"
 MAX_LOSS = 5.0  # percentage points of test accuracy: a flip that costs more counts as damage
+NO_REFERENCE = 0.1  # of accuracy between a base model and reference models: more, and they are none
 LEVEL = 0.05  # below which a p-value says more than chance
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -89,6 +90,22 @@ def points(value: float | None) -> str:
 def share(value: float) -> str:
     """A share in percent, to the tenth where it is not a whole number."""
     return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def no_reference(accuracy: float | None, base_accuracy: float) -> str:
+    """Why reference models with this test accuracy on average are no reference; empty if they are.
+
+    Args:
+        accuracy: None where there are no reference models. base_accuracy: of the base model.
+    """
+    if accuracy is None or abs(accuracy - base_accuracy) <= NO_REFERENCE:
+        return ""
+    return (
+        f"reference models get {accuracy:.1%} of the test set right on average, the base model "
+        f"{base_accuracy:.1%}: that is no reference, for models that are much better or worse than "
+        "the base model do not tell where it would stand. Their recipe is another, or their share "
+        "too small"
+    )
 
 
 def said_p(p_value: float | None) -> str:

@@ -79,3 +79,15 @@ for name in names:
     del sys.modules[name]
 """
     assert not imported_by(code) & {"mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"}
+
+
+def test_the_first_optimiser_has_nothing_left_to_import() -> None:
+    code = """
+import json, sys, torch
+from unlearning.execution import make_ready
+make_ready(torch.device("cpu"))
+there = set(sys.modules)
+torch.optim.Adam([torch.zeros(1)])
+print(json.dumps(["torch._dynamo" in there, sorted({*sys.modules} - there)]))
+"""
+    assert _printed(code) == [True, []]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from safetensors.torch import load_file
 
 import factors
 from tests.tracker.conftest import Indelible
+from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind, Run
 from tracker.store.weights import read_checkpoint, read_weights
 from tracker.store.write import Store
 from tracker.sweep.choosing import configure
 from unlearning import algorithms, datasets, models
+from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
+from unlearning.errors import UserError
 from unlearning.outcome import Status
 
 QUICK = ("--epochs", 5, "--seed", 4)
@@ -148,6 +152,23 @@ def test_bad_input(
     assert answer.code == 2
     assert said in answer.err
     assert answer.out == ""
+
+
+@pytest.mark.parametrize(("times", "is_refused"), [(1.02, True), (1.001, False)])
+def test_other_outputs_are_refused_however_small_the_loss(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, times: float, is_refused: bool
+) -> None:
+    store, accuracies = open_store(trained), base_models.accuracies
+    (run,) = store.finished_runs(Kind.BASE_MODEL)
+    assert run.metrics["test_loss"] < 0.4
+
+    def changed(base: BaseModel) -> dict[str, float]:
+        found = accuracies(base)
+        return found | {"test_loss": times * found["test_loss"]}
+
+    monkeypatch.setattr(base_models, "accuracies", changed)
+    with pytest.raises(UserError, match="has changed") if is_refused else nullcontext():
+        base_models.load(store, run.run_id, torch.device("cpu"))
 
 
 @pytest.mark.slow

@@ -175,6 +175,11 @@ def test_an_imported_model_is_given_the_recipe_of_its_reference_models(
     assert (model.code, made) == (0, [0, 1])
     assert "reference models get" in model.err
     assert "that is no reference" in model.err
+    swept = indelible(store, "sweep", "--algorithm", "ga", "--samples", 60, *ONE)
+    assert "that is no reference" in swept.err
+    assert indelible(store, "report", "--output", tmp_path / "r").code == 0
+    page = next((tmp_path / "r").glob("*.html")).read_text("utf-8")
+    assert "Whether samples were forgotten is not known here: reference models get" in page
     again = indelible(store, *imported, "--references", 3, *ONE)
     assert (again.id, made) == (model.id, [0, 1, 2])
     other = ("--references", 3, "--epochs", 2)

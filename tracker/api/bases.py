@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from analysis.words import no_reference
 from tracker.base import base_models, given, logged_models, training
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import LEARNING, LEFT_OUT, REFERENCES
+from tracker.base.references import ACCURACY
 from tracker.base.workers import pick_device
 from tracker.reading.listing import member_of
 from tracker.store.read import Reader
@@ -59,6 +61,9 @@ class Bases:
             own = self._networks.get(run_id)
             loaded = base_models.load(store, run_id, where, self.data_dir, precision, own)
             self._last = (asked, loaded)
+            accuracies = run.metrics.get(ACCURACY), run.metrics["test_accuracy"]
+            if doubt := no_reference(*accuracies):
+                self.say(doubt)
         return self._last[1]
 
     def data(self, network: Any, train: Any, test: Any, classes: Iterable[str] | None) -> Dataset:

@@ -411,8 +411,8 @@ class Store:
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
             samples: How many samples, drawn by the seed; all training samples. Default: all.
-            only_correct: Choose among the samples that the base model gets right: of no other
-                is any unlearned.
+            only_correct: Choose among the samples that the base model gets right. Where the
+                flip is the end, no other is unlearned.
             precision: Precision of weights and inputs; a part of every member's key.
             device: Where to compute; auto takes an NVIDIA GPU where there is one.
             workers: Threads. Default: one a core.
@@ -631,8 +631,8 @@ class Store:
             requests: Samples by what they are called, in a file with one a line: the path or
                 name of an image file, or an id; # begins a comment.
             samples: How many samples, drawn by the seed; all training samples. Default: all.
-            only_correct: Choose among the samples that the base model gets right: of no other
-                is any unlearned.
+            only_correct: Choose among the samples that the base model gets right. Where the
+                flip is the end, no other is unlearned.
             max_loss: A flip that costs more percentage points of test accuracy counts as
                 damage.
             precision: Precision of weights and inputs; a part of every member's key.
@@ -726,7 +726,7 @@ class Store:
             arch_options: An argument of the network's constructor, such as patch_size=4.
             preset: How a preset trains on the data set, such as paper.
             epochs: Passes over the data. Default: 30.
-            lr: First learning rate. Default: 0.002.
+            lr: First learning rate; it falls to 0 along half a cosine. Default: 0.002.
             seed: Random seed of weights and batches. Default: 0.
             train_samples: Train on N samples drawn once. Default: all.
             test_samples: Test on N samples drawn once. Default: all.

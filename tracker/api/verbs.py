@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import factors
+from analysis.words import no_reference
 from factors.family import Family
 from tracker.api.place import Place
 from tracker.base import companions, references, training
@@ -114,14 +115,10 @@ def refer(
     with place.progress("training", count) as advance:
         accuracy = references.refer(store, base.run_id, base.model, how, count, advance, engine)
     place.say(
-        f"reference models get {accuracy:.1%} of the test set right on average, the base model "
+        no_reference(accuracy, base.test_accuracy)
+        or f"reference models get {accuracy:.1%} of the test set right on average, the base model "
         f"{base.test_accuracy:.1%}"
     )
-    if abs(accuracy - base.test_accuracy) > references.APART:
-        place.say(
-            "that is no reference: models that are much better or worse than the base model do "
-            "not tell where it would stand. Their recipe is another, or their share too small"
-        )
 
 
 def train_base_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def load(
     base = BaseModel(network, dataset, device, origin, beside)
     before, now = run.metrics.get("test_loss"), accuracies(base)["test_loss"]
     _ = base.held_out_prob  # with all threads of torch, which a worker does not have
-    if before is not None and not abs(now - before) <= OUTPUTS_APART * max(1.0, abs(before)):
+    near = {"rel_tol": OUTPUTS_APART, "abs_tol": 1e-6}
+    if before is not None and not math.isclose(now, before, **near):
         raise UserError(
             f"base model {run_id} had the test loss {before:.4g} when it was logged, and has "
             f"{now:.4g} now: its architecture '{params['arch']}' has changed. Bring back what it "

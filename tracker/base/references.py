@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 SHARE = 0.75  # of the training samples that a reference model sees, where nothing else is said
 ACCURACY = "reference/test_accuracy"  # metric: the mean over reference models
 SECONDS = "reference/seconds"  # metric: what one training on all of the data would take
-APART = 0.1  # of accuracy: more, and they are no references
 NAMES = ("included", "phi", "correct", "test_phi", "test_accuracy")  # what is kept of each
 
 

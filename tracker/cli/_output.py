@@ -153,7 +153,7 @@ def between(
     Args:
         none: what stands in the brackets where there is no interval; empty: no brackets.
     """
-    if value is None:
+    if value is None or math.isnan(value):
         return None
     said = none if low is None else f"{low:{ends}} to {high:{ends}}"
     return f"{value:{style}}" + (f" ({said})" if said else "")

@@ -142,8 +142,7 @@ def audit(session: Session, command: Audit, made: tuple[str, Sequence[Row]]) -> 
         line = {"algorithm": row["algorithm"]}
         for name, score in zip(AUDIT[1:5], ("ratio", "z", "copies_z", "neighbours_z"), strict=True):
             ends = (row[f"auc_{score}_low"], row[f"auc_{score}_high"])
-            auc = None if math.isnan(row[f"auc_{score}"]) else row[f"auc_{score}"]
-            line[name] = between(auc, *ends, ".2f", ".2f", "")
+            line[name] = between(row[f"auc_{score}"], *ends, ".2f", ".2f", "")
         line["forgotten"] = f"{row['forgotten']:.0%}"
         for name, column in (("lost", "points_lost"), ("worst", "worst_points_lost")):
             line[name] = "" if math.isnan(row[column]) else f"{row[column]:.2f}"

@@ -87,7 +87,11 @@ class Train(Computing):
     )
     preset: str | None = option(text("NAME"), "How a preset trains on the data set, such as paper.")
     epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
-    lr: float | None = option(real(above=0), "First learning rate.", shown=str(RECIPE.lr))
+    lr: float | None = option(
+        real(above=0),
+        "First learning rate; it falls to 0 along half a cosine.",
+        shown=str(RECIPE.lr),
+    )
     seed: int | None = option(
         whole(0, LAST_SEED), "Random seed of weights and batches.", shown=str(RECIPE.seed)
     )
@@ -237,7 +241,8 @@ class Repeated(Members):
 
     only_correct: bool = option(
         FLAG,
-        "Choose among the samples that the base model gets right: of no other is any unlearned.",
+        "Choose among the samples that the base model gets right. Where the flip is the end, no "
+        "other is unlearned.",
     )
     repeats: int = advanced(
         whole(), "The same samples under this many seeds, one after the other.", 1, on="line"

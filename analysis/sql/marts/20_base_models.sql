@@ -3,6 +3,7 @@
 -- train_samples, test_samples: how many samples it was trained on, and how many its accuracy is
 -- measured on.
 -- train_accuracy, test_accuracy: the share of them that it gets right, from 0 to 1.
+-- reference_accuracy: the mean test accuracy of its reference models; NULL where there are none.
 -- class_names: the names of its classes, the one of label 0 first; NULL where they were not logged.
 -- trained_at: when its training began, UTC.
 -- example: select base_model, arch, base_seed, test_accuracy from base_models
@@ -20,6 +21,7 @@ select
     try_cast(params['train_samples'] as bigint) as train_samples,
     try_cast(params['test_samples'] as bigint) as test_samples,
     metrics['train_accuracy'] as train_accuracy, metrics['test_accuracy'] as test_accuracy,
+    metrics['reference/test_accuracy'] as reference_accuracy,
     tags['data_fingerprint'] as data_fingerprint,
     try_cast(try_cast(tags['class_names'] as json) as varchar[]) as class_names,
     start_time as trained_at
